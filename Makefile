@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+# Everything is built under build/. `make help` lists the targets.
+CC ?= gcc
+CLANG ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+prefix ?= /usr/local
+DESTDIR ?=
+O ?= build
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+ARCH ?= $(shell uname -m)
+BPF_ARCH := $(if $(filter aarch64 arm64,$(ARCH)),arm64,x86)
+
+Q := $(if $(V),,@)
+say = @$(if $(V),:,printf '  %-6s %s\n' '$(1)' '$(2)')
+
+CFLAGS ?= $(if $(DEBUG),-O0,-O2) -g
+CFLAGS_ALL = -std=gnu11 -Wall -Wextra -D_GNU_SOURCE -Iinclude -Iuser -I$(O) $(CFLAGS) $(if $(SAN),$(SAN_FLAGS))
+SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+LIBS := -lbpf -lelf -lz -ljansson -lm
+BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf
+
+BPF_SRC := $(wildcard bpf/*.bpf.c)
+USER_SRC := $(wildcard user/*/*.c)
+PURE_SRC := $(wildcard user/lib/*.c user/model/*.c user/sink/*.c) $(wildcard user/collect/merge.c user/collect/decode.c user/collect/aggregate.c)
+UNIT := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+LIVE := $(patsubst tests/live/%.c,$(O)/tests/live/%,$(wildcard tests/live/test_*.c))
+SKEL := $(O)/stakeout.skel.h
+obj = $(patsubst %.c,$(O)/%.o,$(1))
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all test unit live e2e bench demo install uninstall clean deps help test-kernels format arm64 bpf
+
+all: $(O)/stakeout ## build the program (build/stakeout)
+
+bpf: $(SKEL) ## build the kernel side only
+
+$(O)/%.bpf.o: %.bpf.c
+	$(call say,BPF,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+
+$(O)/stakeout.bpf.o: $(patsubst %.bpf.c,$(O)/%.bpf.o,$(BPF_SRC))
+	$(call say,LINK,$@)
+	$(Q)$(BPFTOOL) gen object $@ $^
+
+$(SKEL): $(O)/stakeout.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name stakeout_bpf > $@
+
+# Only the probe layer sees the skeleton.
+$(call obj,$(wildcard user/probe/*.c)): $(SKEL)
+
+$(O)/%.o: %.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+
+$(O)/stakeout: $(call obj,user/main.c $(USER_SRC))
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDFLAGS) $(LIBS)
+
+# Unit tests see the pure code only, always with the sanitizers.
+$(O)/san/%.o: %.c
+	$(call say,CC,$< (sanitized))
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) $(SAN_FLAGS) -MMD -MP -c $< -o $@
+
+$(O)/tests/unit/%: $(O)/san/tests/unit/%.o $(patsubst %.c,$(O)/san/%.o,$(PURE_SRC))
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) $(SAN_FLAGS) $^ -o $@ -lcmocka -ljansson -lz -lm
+
+$(O)/tests/live/%: $(O)/tests/live/%.o $(call obj,$(wildcard tests/live/lib_*.c) $(filter-out user/cmd/%,$(USER_SRC)))
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ -lcmocka $(LIBS)
+
+unit: $(UNIT) ## build the unit tests
+live: $(LIVE) ## build the live tests
+
+test: ## install what the tests need, build, run all of them
+	$(Q)tools/install-deps test
+	$(Q)$(MAKE) --no-print-directory all unit live
+	$(Q)tests/run
+
+test-kernels: ## run the live tests on other kernels under QEMU
+	$(Q)tools/install-deps kernels
+	$(Q)$(MAKE) --no-print-directory all live
+	$(Q)tests/kernels/run
+
+bench: ## measure the cost of watching against other tools
+	$(Q)tools/install-deps bench
+	$(Q)$(MAKE) --no-print-directory all live
+	$(Q)tests/bench/run
+
+demo: ## build, observe the demo agent for some seconds, show the report
+	$(Q)tools/install-deps build
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tools/demo/run
+
+deps: ## say which packages are missing
+	$(Q)tools/install-deps --check build test
+
+install: all ## install into $(DESTDIR)$(prefix)
+	install -D -m 755 $(O)/stakeout $(DESTDIR)$(prefix)/bin/stakeout
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(prefix)/bin/stakeout
+
+arm64: ## build the kernel side for arm64 (into build/arm64)
+	$(Q)$(MAKE) --no-print-directory O=$(O)/arm64 ARCH=aarch64 bpf
+
+format: ## format the C code
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean: ## remove build/
+	rm -rf $(O)
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1\t/p' Makefile | expand -t 18
+	@echo "  variables: V=1 DEBUG=1 SAN=1 CC= CLANG= DESTDIR= prefix="
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The contract between the kernel side and the collector: records, counters, snapshots.
+ *
+ * Values are explicit and append-only, fields have fixed width, padding is named. A record takes a whole
+ * number of 32-byte slots; `slots` in its head says how many, and the decoder checks it against the
+ * table below before it reads a byte more.
+ */
+#ifndef STAKEOUT_ABI_H
+#define STAKEOUT_ABI_H
+
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#endif
+
+#define SO_SLOT_BYTES 32
+#define SO_BATCH_SLOTS 64 /* slots in a staging buffer; a full one goes out as one ring-buffer item */
+#define SO_LANES 4 /* staging buffers a CPU: lane 0 for the scheduler, the others for everything else */
+#define SO_MAX_AGENTS 1024 /* slot 0 is never used: it means "nobody" */
+#define SO_MAX_CPUS 1024
+#define SO_COMM_BYTES 16
+
+/* SO_RECORD(id, value, slots, struct): the kinds of record. */
+#define SO_RECORDS(X)                        \
+	X(CYCLE, 1, 1, so_cycle)             \
+	X(CYCLE_LONG, 2, 2, so_cycle_long)   \
+	X(FORK, 3, 1, so_fork)               \
+	X(EXEC, 4, 2, so_exec)               \
+	X(EXIT, 5, 4, so_exit)               \
+	X(CONNECT, 6, 1, so_connect)         \
+	X(ACCEPT, 7, 1, so_accept)           \
+	X(SEND, 8, 1, so_transfer)           \
+	X(RECV, 9, 1, so_transfer)           \
+	X(RETRANSMIT, 10, 1, so_retransmit)  \
+	X(MAP, 11, 1, so_map)                \
+	X(CANDIDATE, 12, 1, so_candidate)    \
+	X(SYNTHETIC, 13, 1, so_synthetic)
+
+enum so_kind {
+#define X(id, value, slots, type) SO_##id = value,
+	SO_RECORDS(X)
+#undef X
+	SO_KINDS = 16 /* size of the tables indexed by kind */
+};
+
+/* Why a record did not reach the collector, or why it could not be made. */
+#define SO_LOSSES(X)                                                          \
+	X(RING_FULL, 0, "ring_full", "the ring buffer was full")              \
+	X(NO_LANE, 1, "no_lane", "all staging buffers of the CPU were in use") \
+	X(NO_STORAGE, 2, "no_storage", "task or socket storage could not be allocated")
+
+enum so_loss {
+#define X(id, value, name, help) SO_LOSS_##id = value,
+	SO_LOSSES(X)
+#undef X
+	SO_LOSS_COUNT = 4
+};
+
+/* First 16 bytes of every record. time_ns is CLOCK_MONOTONIC. */
+struct so_head {
+	__u8 kind;
+	__u8 slots;
+	__u16 agent; /* slot of the agent, from 1 */
+	__u32 tid; /* the thread it is about */
+	__u64 time_ns;
+};
+
+/*
+ * One scheduling cycle: from the switch-out at time_ns - (wait + runq + stint [+ stolen]) to the
+ * switch-out at time_ns. The order within the cycle is wait, run queue, stint.
+ */
+struct so_cycle {
+	struct so_head head;
+	__u32 gap_ns; /* since the previous switch-out (or since the task was first seen) */
+	__u32 runq_ns;
+	__u32 stint_ns;
+	__u8 wait; /* enum so_wait: reason of the wait in this cycle; SO_WAIT_NONE: left runnable */
+	__u8 next; /* the same for the wait that begins now */
+	__u16 flags; /* SO_CYCLE_* */
+};
+
+/* The same for durations that do not fit 32 bits (4.29 s). */
+struct so_cycle_long {
+	struct so_head head;
+	__u64 gap_ns;
+	__u64 runq_ns;
+	__u64 stint_ns;
+	__u64 pad0;
+	__u8 wait;
+	__u8 next;
+	__u16 flags;
+	__u8 pad[12];
+};
+
+#define SO_CYCLE_FIRST 1 /* the task was seen for the first time in this cycle */
+#define SO_CYCLE_DEAD 2 /* last switch-out of the task */
+#define SO_CYCLE_TIMEOUT 4 /* reserved: the wait ended by its time limit */
+
+struct so_fork { /* head.tid is the parent */
+	struct so_head head;
+	__u32 child_tid;
+	__u32 child_tgid;
+	__u32 parent_tgid;
+	__u32 pad;
+};
+
+struct so_exec {
+	struct so_head head;
+	__u64 since_fork_ns; /* 0: unknown */
+	__u32 tgid;
+	__u32 pad;
+	char comm[SO_COMM_BYTES]; /* not necessarily text; NUL-padded */
+	__u8 pad2[16];
+};
+
+struct so_exit {
+	struct so_head head;
+	__u32 tgid;
+	__s32 code; /* as wait(2) reports it: exit status << 8 | signal */
+	__u32 group_dead; /* 1: last thread of its process */
+	__u32 pad;
+	__u64 utime_ns; /* of this thread, since it started */
+	__u64 stime_ns;
+	__u64 faults_minor;
+	__u64 faults_major;
+	__u64 migrations;
+	__u64 switches_voluntary;
+	__u64 switches_involuntary;
+	__u64 rss_peak_bytes; /* peak within the interval, of the process; 0: not known */
+	__u64 pad2[4];
+};
+
+struct so_connect {
+	struct so_head head;
+	__u64 duration_ns;
+	__s32 error; /* 0, or the positive errno */
+	__u8 family; /* AF_INET, AF_INET6, AF_UNIX */
+	__u8 pad[3];
+};
+
+struct so_accept {
+	struct so_head head;
+	__u8 family;
+	__u8 pad[15];
+};
+
+struct so_transfer {
+	struct so_head head;
+	__u32 bytes;
+	__u32 rtt_us; /* smoothed round-trip time of TCP; 0: none */
+	__u32 socket; /* number of the connection, from 1; 0: none */
+	__u8 family;
+	__u8 pad[3];
+};
+
+struct so_retransmit {
+	struct so_head head;
+	__u32 socket;
+	__u32 pad[3];
+};
+
+struct so_map {
+	struct so_head head;
+	__u64 bytes;
+	__u64 pad;
+};
+
+struct so_candidate { /* an exec outside all agents; sent only while the targets ask for it */
+	struct so_head head;
+	__u32 tgid;
+	__u32 pad[3];
+};
+
+struct so_synthetic { /* made by tests */
+	struct so_head head;
+	__u64 seq;
+	__u64 pad;
+};
+
+#define X(id, value, slots, type) \
+	_Static_assert(sizeof(struct type) == (slots) * SO_SLOT_BYTES, "size of " #type);
+SO_RECORDS(X)
+#undef X
+
+/*
+ * A staging buffer. Written only on its own CPU; lane 0 with interrupts off, the others guarded by
+ * `busy`. The collector maps the array and reads `used` to learn whether a flush is worth an interrupt.
+ */
+struct so_lane {
+	__u32 used; /* slots */
+	__u32 busy;
+	__u64 seen[SO_KINDS]; /* records offered, lost ones included */
+	__u64 lost[SO_KINDS][SO_LOSS_COUNT];
+	__u64 runs; /* times that a handler took the lane */
+	__u8 pad[48];
+	__u8 slots[SO_BATCH_SLOTS][SO_SLOT_BYTES];
+};
+_Static_assert(sizeof(struct so_lane) % 64 == 0, "lanes must not share a cache line");
+
+/* One task of an agent as the snapshot found it, read from the snapshot iterator. */
+struct so_snap {
+	__u32 tid;
+	__u32 tgid;
+	__u16 agent;
+	__u8 wait; /* reason of the open wait; SO_WAIT_NONE: none */
+	__u8 on; /* enum so_on */
+	__u32 flags; /* SO_SNAP_* */
+	__u64 now_ns; /* when it was read */
+	__u64 base_ns; /* begin of the open cycle */
+	__u64 runq_ns; /* of the open cycle, up to now_ns */
+	__u64 stint_ns;
+	__u64 utime_ns; /* since the thread started */
+	__u64 stime_ns;
+	__u64 faults_minor;
+	__u64 faults_major;
+	__u64 migrations;
+	__u64 switches_voluntary;
+	__u64 switches_involuntary;
+	__u64 rss_bytes; /* of the process; in its first thread's entry only */
+	__u64 rss_peak_bytes; /* the same, highest since the last snapshot */
+	char comm[SO_COMM_BYTES];
+};
+_Static_assert(sizeof(struct so_snap) == 136, "size of so_snap");
+
+enum so_on {
+	SO_ON_WAITING = 0,
+	SO_ON_QUEUED = 1, /* runnable, waits for a CPU */
+	SO_ON_CPU = 2,
+	SO_ON_DEAD = 3,
+};
+
+#define SO_SNAP_TOOL 1 /* its process is a tool: a descendant that called exec */
+#define SO_SNAP_LEADER 2 /* first thread of its process */
+#define SO_SNAP_ROOT 4 /* process that the user named */
+
+enum so_wait {
+	SO_WAIT_NONE = 0,
+#define WAIT(id, value, name, help) SO_WAIT_##id = value,
+#include "waits.def"
+#undef WAIT
+	SO_WAITS /* one above the highest */
+};
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Options of `record` (and later of `top`): one table row an option; parsing, limits, help and error messages come from the row. */
+#ifndef STAKEOUT_OPTIONS_H
+#define STAKEOUT_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "model/metrics.h"
+#include "probe/targets.h"
+
+struct record_options {
+	struct target_spec target;
+	double duration_s; /* -d; 0: until all agents are gone or a signal comes */
+	double interval_s; /* -i, default 1, 0.1 to 3600 */
+	const char *output; /* -o; NULL: stakeout-YYYYmmdd-HHMMSS.ndjson in the current directory; "-": stdout */
+	bool force; /* --force: overwrite the file */
+	bool quiet; /* -q: no progress, no report at the end */
+	bool probe_on[PROBE_COUNT]; /* --probe +a,-b */
+	unsigned ring_bytes; /* --ring-size BYTES[K|M], a power of two, 64K to 1G, default 8M */
+	double drain_ms; /* --drain MS, longest time between drains under load, 1 to 1000, default 100 */
+	bool bpf_stats; /* --bpf-stats: measure our BPF programs' run time by the kernel's accounting (costs some ns an event) */
+};
+
+/* Parses argv[1..]. Returns -1 to go on, or the exit status to end with (0 after --help, 2 after one line on stderr that says
+ * what was wrong and what is possible). Owned memory lives until the process ends. */
+int record_options_parse(int argc, char **argv, struct record_options *o);
+
+#endif

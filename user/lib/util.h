@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#ifndef STAKEOUT_UTIL_H
+#define STAKEOUT_UTIL_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define NS_PER_S 1000000000ULL
+
+static inline void cleanup_free(void *p)
+{
+	free(*(void **)p);
+}
+static inline void cleanup_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+static inline void cleanup_fclose(FILE **f)
+{
+	if (*f)
+		fclose(*f);
+}
+#define _cleanup_free_ __attribute__((cleanup(cleanup_free)))
+#define _cleanup_close_ __attribute__((cleanup(cleanup_close)))
+#define _cleanup_fclose_ __attribute__((cleanup(cleanup_fclose)))
+
+/* CLOCK_MONOTONIC, the clock of the records, in ns. */
+uint64_t clock_ns(void);
+/* Replaces control characters, escapes included, by '?' in place, and cuts invalid UTF-8 likewise. For anything that came from a
+ * process and goes to a terminal. Returns s. */
+char *text_sanitize(char *s);
+/* Reads a whole small file (a /proc file) into a NUL-terminated buffer of the caller's, NULs within kept. Bytes read or negative errno. */
+ssize_t file_read(const char *path, char *buf, size_t size);
+/* Whole string as a decimal integer within [min, max]: 0, -EINVAL or -ERANGE. */
+int parse_int(const char *s, long long min, long long max, long long *ret);
+/* Seconds (>= min) as decimal fraction, the whole string: 0, -EINVAL or -ERANGE. */
+int parse_seconds(const char *s, double min, double max, double *ret);
+
+enum exit_status { EXIT_DONE = 0, EXIT_MISSED = 1, EXIT_USAGE = 2, EXIT_DENIED = 3, EXIT_NO_TARGET = 4, EXIT_OUTPUT = 5 };
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * A recording (`stakeout/1`): the interval model, and how it is written and read. NDJSON: `header`, further `agent`
+ * lines, an `interval` a snapshot, a closing `total`.
+ */
+#ifndef STAKEOUT_RECORDING_H
+#define STAKEOUT_RECORDING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "model/ledger.h"
+#include "model/metrics.h"
+
+struct tool_data { /* one tool name under an agent */
+	char *name; /* owned */
+	struct metric_set metrics;
+	uint64_t runs_live; /* processes alive now */
+};
+
+struct agent_data { /* what one interval (or the total) says of one agent */
+	int id;
+	bool alive;
+	double observed_s; /* how much of the interval the agent existed and was watched */
+	struct metric_set metrics; /* of the agent with all its tools */
+	struct ledger main, threads;
+	struct tool_data *tools;
+	int tools_len;
+};
+
+void agent_data_fini(struct agent_data *a);
+/* The tool called name (added if new); NULL when out of memory. */
+struct tool_data *agent_data_tool(struct agent_data *a, const char *name);
+/* into += from (see metric_set_merge). 0 or -ENOMEM. */
+int agent_data_merge(struct agent_data *into, const struct agent_data *from);
+
+struct agent_info { /* who an agent is; all strings owned, never NULL, any bytes */
+	int id;
+	char *name;
+	int pid;
+	uint64_t start_ticks;
+	char *cmdline;
+	char *cgroup;
+	bool has_exit; /* set in the total when the root process ended while watched */
+	int exit_code; /* as wait(2) reports it */
+};
+
+struct probe_state {
+	const char *name;
+	const char *state; /* "on", "off", "unavailable" */
+	char why[160];
+};
+
+#define OBSERVER_LOSSES 8
+struct observer_data { /* the cost of watching, and what was missed; deltas */
+	double cpu_s; /* CPU time of stakeout itself */
+	double bpf_s; /* of its BPF programs; -1: not measured */
+	uint64_t records;
+	uint64_t rss_bytes;
+	int losses;
+	struct {
+		const char *reason;
+		uint64_t count;
+	} lost[OBSERVER_LOSSES];
+};
+
+struct host_info {
+	char name[256], kernel[256], arch[64], boot_id[64];
+	int cpus;
+};
+
+struct header_data {
+	struct host_info host;
+	char start[64]; /* RFC 3339 with milliseconds */
+	double interval_s;
+	struct probe_state probes[PROBE_COUNT];
+	int probes_len;
+	const struct agent_info *agents;
+	int agents_len;
+};
+
+struct interval_data {
+	uint64_t seq;
+	double start_s, end_s; /* since the header's start */
+	const struct agent_data *const *agents;
+	int agents_len;
+	struct observer_data observer;
+};
+
+/* Writing. One line a call, written whole, then flushed. Strings that are not UTF-8 are escaped bytewise (each bad
+ * byte becomes U+FFFD). NULL only when out of memory or, with *ret_err set to a negative errno, when it can't open. */
+struct recording_writer;
+/* path "-": stdout. Names ending in .gz are compressed (each interval is flushed to a byte boundary). Refuses an existing file
+ * (-EEXIST) unless force. The file gets mode 0640. */
+struct recording_writer *recording_open_write(const char *path, bool force, int *ret_err);
+int recording_write_header(struct recording_writer *w, const struct header_data *h);
+int recording_write_agent(struct recording_writer *w, const struct agent_info *a);
+int recording_write_interval(struct recording_writer *w, const struct interval_data *i);
+/* The same keys as an interval, with "kind":"total", plus "exit_code" for agents that ended (infos in the same order as agents). */
+int recording_write_total(struct recording_writer *w, const struct interval_data *i, const struct agent_info *const *infos);
+/* Closes; returns the first error of the writer's life (0 or negative errno, e.g. -ENOSPC). NULL is accepted. */
+int recording_close(struct recording_writer *w);
+
+/* Reading. The whole file is summed as it streams by, so that memory does not grow with its length. */
+struct recording_agent {
+	struct agent_info info;
+	struct agent_data total; /* sum of the intervals read, or the total line where there is one */
+};
+
+struct recording {
+	struct header_data header; /* agents unset: see below */
+	struct recording_agent *agents;
+	int agents_len;
+	uint64_t intervals; /* read */
+	double duration_s; /* from the first start to the last end */
+	struct observer_data observer;
+	bool complete; /* has its total */
+	uint64_t bad_lines; /* skipped; the first reason is in `note` */
+	char note[256]; /* what is missing or wrong, for the reader of the report; "" when all is well */
+	bool gap; /* intervals missing in the sequence */
+};
+
+/* Called with each interval as it is read (may be NULL). agents point into the reader; valid during the call. */
+typedef int (*recording_interval_fn)(void *ctx, const struct interval_data *i);
+/* Reads path ("-": stdin; gzip is recognised by content). On success *ret_recording is the caller's, freed by
+ * recording_free. Errors: -ENOENT and other open errors, -ENODATA (empty file), -EPROTONOSUPPORT (a later format
+ * version), -EBADMSG (not a recording). ret_why (size why_len) gets one line that says what was wrong. */
+int recording_read(const char *path, recording_interval_fn fn, void *ctx, struct recording **ret_recording, char *ret_why, size_t why_len);
+void recording_free(struct recording *r);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What this kernel has, found by looking at its BTF or by trying; never by version number. Results are cached. */
+#ifndef STAKEOUT_FEATURES_H
+#define STAKEOUT_FEATURES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum feature_id {
+	FEATURE_BTF, /* /sys/kernel/btf/vmlinux is there and parses */
+	FEATURE_ROOT, /* CAP_BPF + CAP_PERFMON, or CAP_SYS_ADMIN */
+	FEATURE_TASK_STORAGE, /* usable from tracing programs */
+	FEATURE_SK_STORAGE, /* the same for socket storage */
+	FEATURE_RINGBUF,
+	FEATURE_ITER_TASK,
+	FEATURE_SCHED_INFO, /* task_struct.sched_info.run_delay */
+	FEATURE_TP_SCHED_SWITCH, /* tp_btf hooks: BTF type btf_trace_<name> */
+	FEATURE_TP_SCHED_PROCESS_FORK,
+	FEATURE_TP_SCHED_PROCESS_EXEC,
+	FEATURE_TP_SCHED_PROCESS_EXIT,
+	FEATURE_TP_RSS_STAT,
+	FEATURE_TP_VM_UNMAPPED_AREA,
+	FEATURE_TP_INET_SOCK_SET_STATE,
+	FEATURE_TP_SOCK_SEND_LENGTH,
+	FEATURE_TP_SOCK_RECV_LENGTH,
+	FEATURE_TP_SK_DATA_READY,
+	FEATURE_TP_TCP_RETRANSMIT_SKB,
+	FEATURE_TP_KMALLOC,
+	FEATURE_TP_KMEM_CACHE_ALLOC,
+	FEATURE_LOCKDOWN_OK, /* lockdown is not "confidentiality" */
+	FEATURE_COUNT
+};
+
+struct feature_info {
+	const char *name; /* for people: "tracepoint sched_switch" */
+	const char *since; /* kernel version and commit or document that brought it, for the reader of a message */
+};
+extern const struct feature_info feature_infos[FEATURE_COUNT];
+
+/* Whether the kernel has it. why (may be NULL) gets the reason when not, "" otherwise. */
+bool feature_has(enum feature_id f, char *why, size_t why_len);
+/* Whether the BTF of the running kernel has the tracepoint `name` for tp_btf programs. */
+bool feature_tracepoint(const char *name);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Which processes are agents: by pid, by command line, by cgroup, or a command that we start. Reads /proc, knows no BPF. */
+#ifndef STAKEOUT_TARGETS_H
+#define STAKEOUT_TARGETS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct target_spec { /* what the user asked for; strings are borrowed. Kinds may be combined, except command with the others */
+	const pid_t *pids;
+	int pids_len;
+	const char *regex; /* POSIX extended, matched against the command line (arguments joined by blanks) */
+	const char *cgroup; /* a path below the cgroup file system, or relative to its root */
+	char *const *command; /* NULL-terminated argv */
+	const char *name; /* label; NULL: the process's own name */
+};
+
+struct target { /* one agent's root process; strings owned, see target_fini */
+	pid_t pid;
+	uint64_t start_ticks; /* field 22 of /proc/PID/stat: with the pid it identifies the process for good */
+	char *name;
+	char *cmdline;
+	char *cgroup;
+};
+void target_fini(struct target *t);
+
+struct targets;
+/* Compiles and validates. -EINVAL: bad regex, cgroup path outside the hierarchy; -ESRCH: a pid that doesn't exist; -EPERM: a kernel thread
+ * or our own pid. why gets one line without newline that says what was wrong and what is possible. */
+int targets_new(const struct target_spec *spec, struct targets **ret, char *why, size_t why_len);
+void targets_free(struct targets *t);
+/* Whether later execs (regex) or arrivals (cgroup) can add agents. */
+int targets_open_ended(const struct targets *t);
+/* Calls fn for every root process that matches now: a match with a matching ancestor is not a root, nor are we, our ancestors (for the
+ * regex), or kernel threads. fn takes over the strings of *t. Stops at the first nonzero return, and returns it. */
+typedef int (*target_fn)(void *ctx, struct target *t);
+int targets_scan(struct targets *t, target_fn fn, void *ctx);
+/* Whether pid (which just called exec, or turned up) is a target now: 1 and *ret filled, or 0 (also when it is gone). */
+int targets_match(struct targets *t, pid_t pid, struct target *ret);
+
+/* Starts argv stopped before its exec: the child waits until target_release. It has our environment, directory and standard streams, default signal
+ * handlers and mask, and dies unreleased if we do. 0, or negative errno (-ENOENT: command not found, found out before forking;
+ * -EACCES: not executable). */
+struct target_child {
+	pid_t pid;
+	int go_fd; /* writing a byte lets it exec */
+	int err_fd; /* closes on a successful exec, else carries its errno */
+};
+int target_spawn(char *const argv[], struct target_child *ret);
+/* Lets it go. 0, or the negative errno of its exec. */
+int target_release(struct target_child *c);
+
+#endif
