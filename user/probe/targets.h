@@ -26,7 +26,7 @@ struct target { /* one agent's root process; strings owned, see target_fini */
 void target_fini(struct target *t);
 
 struct targets;
-/* Compiles and validates. -EINVAL: bad regex, cgroup path outside the hierarchy; -ESRCH: a pid that doesn't exist; -EPERM: a kernel thread
+/* Compiles and validates. -EINVAL: bad regex, cgroup path outside the hierarchy; -ESRCH: a pid or cgroup that doesn't exist; -EPERM: a kernel thread
  * or our own pid. why gets one line without newline that says what was wrong and what is possible. */
 int targets_new(const struct target_spec *spec, struct targets **ret, char *why, size_t why_len);
 void targets_free(struct targets *t);
@@ -36,7 +36,8 @@ int targets_open_ended(const struct targets *t);
  * regex), or kernel threads. fn takes over the strings of *t. Stops at the first nonzero return, and returns it. */
 typedef int (*target_fn)(void *ctx, struct target *t);
 int targets_scan(struct targets *t, target_fn fn, void *ctx);
-/* Whether pid (which just called exec, or turned up) is a target now: 1 and *ret filled, or 0 (also when it is gone). */
+/* Whether pid (which just called exec, or turned up) is a root process that matches now: 1 and *ret filled, or 0 (also when it is
+ * gone). With a command in the spec, that is our child from target_spawn, named after the command even before its exec. */
 int targets_match(struct targets *t, pid_t pid, struct target *ret);
 
 /* Starts argv stopped before its exec: the child waits until target_release. It has our environment, directory and standard streams, default signal

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#include <ctype.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "abi.h"
+#include "cmd/options.h"
+#include "lib/log.h"
+#include "lib/util.h"
+
+#define PID_LIMIT 4194304 /* PID_MAX_LIMIT of 64-bit kernels */
+#define AGENT_LIMIT 1000
+_Static_assert(AGENT_LIMIT < SO_MAX_AGENTS, "slot 0 is nobody's");
+
+struct option_row;
+/* Stores value in the member. 0, or -1 after the one line on stderr. */
+typedef int (*option_fn)(const struct option_row *row, struct record_options *o, const char *value);
+
+struct option_row {
+	const char *letter; /* "-p", or NULL */
+	const char *name; /* "--pid" */
+	const char *arg; /* NULL: a flag */
+	option_fn store;
+	size_t offset; /* of the member in struct record_options */
+	double min, max; /* in the option's unit */
+	const char *help;
+};
+
+static void *member(const struct option_row *row, struct record_options *o)
+{
+	return (char *)o + row->offset;
+}
+
+static int store_flag(const struct option_row *row, struct record_options *o, const char *value)
+{
+	(void)value;
+	*(bool *)member(row, o) = true;
+	return 0;
+}
+
+static int store_text(const struct option_row *row, struct record_options *o, const char *value)
+{
+	if (!*value) {
+		log_err(0, "%s needs %s, not an empty text", row->name, row->arg);
+		return -1;
+	}
+	*(const char **)member(row, o) = value;
+	return 0;
+}
+
+static int store_number(const struct option_row *row, struct record_options *o, const char *value)
+{
+	int err = parse_seconds(value, row->min, row->max, member(row, o));
+
+	if (!err)
+		return 0;
+	if (err == -ERANGE)
+		log_err(0, "%s %s is out of range: %.10g to %.10g", row->name, value, row->min, row->max);
+	else
+		log_err(0, "%s '%s' is not a number (%s from %.10g to %.10g)", row->name, value, row->arg, row->min, row->max);
+	return -1;
+}
+
+/* BYTES, or with a K, M or G behind; a power of two. */
+static int store_size(const struct option_row *row, struct record_options *o, const char *value)
+{
+	static const char units[] = "KMG";
+	size_t len = strlen(value);
+	const char *unit = len ? strchr(units, toupper((unsigned char)value[len - 1])) : NULL;
+	char digits[32];
+	long long n;
+	int shift = 0;
+
+	if (unit && *unit) {
+		shift = 10 * (int)(unit - units + 1);
+		len--;
+	}
+	snprintf(digits, sizeof(digits), "%.*s", (int)(len < sizeof(digits) ? len : sizeof(digits) - 1), value);
+	switch (parse_int(digits, 0, 1LL << 40, &n)) {
+	case 0:
+		break;
+	case -ERANGE:
+		n = -1;
+		break;
+	default:
+		log_err(0, "%s '%s' is not a size: bytes, or with K, M or G behind, such as 8M", row->name, value);
+		return -1;
+	}
+	/* Compared before it is multiplied, so that nothing overflows. */
+	if (n < 0 || n > (long long)row->max >> shift || n << shift < (long long)row->min) {
+		log_err(0, "%s %s is out of range: %lldK to %lldM", row->name, value, (long long)row->min >> 10, (long long)row->max >> 20);
+		return -1;
+	}
+	n <<= shift;
+	if (n & (n - 1)) {
+		log_err(0, "%s %s is not a power of two, such as 4M, 8M or 16M", row->name, value);
+		return -1;
+	}
+	*(unsigned *)member(row, o) = (unsigned)n;
+	return 0;
+}
+
+/* PID[,PID..]; further uses of the option add to the list. */
+static int store_pids(const struct option_row *row, struct record_options *o, const char *value)
+{
+	struct target_spec *spec = member(row, o);
+	const char *end;
+
+	for (const char *s = value;; s = end + 1) {
+		char word[32];
+		long long pid;
+		pid_t *grown;
+		int len, err;
+
+		end = strchrnul(s, ',');
+		len = (int)(end - s);
+		snprintf(word, sizeof(word), "%.*s", len, s);
+		err = len < (int)sizeof(word) ? parse_int(word, (long long)row->min, (long long)row->max, &pid) : -EINVAL;
+		if (err) {
+			if (err == -ERANGE)
+				log_err(0, "pid %s is out of range: %.0f to %.0f", word, row->min, row->max);
+			else
+				log_err(0, "pid '%.*s' is not a number (%s takes %s)", len, s, row->name, row->arg);
+			return -1;
+		}
+		if (spec->pids_len == AGENT_LIMIT) {
+			log_err(0, "more than %d pids; at most %d agents can be watched at once", AGENT_LIMIT, AGENT_LIMIT);
+			return -1;
+		}
+		grown = realloc((void *)spec->pids, (spec->pids_len + 1) * sizeof(*grown));
+		if (!grown) {
+			log_err(-ENOMEM, "%s", row->name);
+			return -1;
+		}
+		grown[spec->pids_len++] = (pid_t)pid;
+		spec->pids = grown;
+		if (!*end)
+			return 0;
+	}
+}
+
+static void probe_list(char *buf, size_t size)
+{
+	*buf = 0;
+	for (int i = 0; i < PROBE_COUNT; i++)
+		if (i != PROBE_CORE)
+			snprintf(buf + strlen(buf), size - strlen(buf), "%s%s", *buf ? ", " : "", probe_infos[i].name);
+}
+
+/* +NAME switches on, -NAME off; without a sign, on. */
+static int store_probes(const struct option_row *row, struct record_options *o, const char *value)
+{
+	bool *on = member(row, o);
+	const char *end;
+
+	for (const char *s = value;; s = end + 1) {
+		bool plus = *s != '-';
+		char word[32], list[128], hint[64];
+		int probe;
+
+		end = strchrnul(s, ',');
+		if (s < end && (*s == '+' || *s == '-'))
+			s++;
+		snprintf(word, sizeof(word), "%.*s", (int)(end - s), s);
+		probe = probe_find(word);
+		if (probe < 0) {
+			const char *names[PROBE_COUNT];
+
+			for (int i = 0; i < PROBE_COUNT; i++)
+				names[i] = probe_infos[i].name;
+			probe_list(list, sizeof(list));
+			log_err(0, "unknown probe '%s'%s; probes: %s (%s %s)", word, name_hint(word, names, PROBE_COUNT, hint, sizeof(hint)),
+				list, row->name, row->arg);
+			return -1;
+		}
+		if (probe == PROBE_CORE && !plus) {
+			probe_list(list, sizeof(list));
+			log_err(0, "probe '%s' can't be switched off; these can: %s", word, list);
+			return -1;
+		}
+		on[probe] = plus;
+		if (!*end)
+			return 0;
+	}
+}
+
+#define AT(member) offsetof(struct record_options, member)
+/* clang-format off */
+static const struct option_row rows[] = {
+	{ "-p", "--pid",       "PID[,PID..]", store_pids,   AT(target),        1, PID_LIMIT,      "running processes; may be repeated" },
+	{ "-n", "--match",     "REGEX",       store_text,   AT(target.regex),  0, 0,              "processes whose command line matches, also those that start later" },
+	{ NULL, "--cgroup",    "PATH",        store_text,   AT(target.cgroup), 0, 0,              "processes of a cgroup and those below it" },
+	{ NULL, "--name",      "NAME",        store_text,   AT(target.name),   0, 0,              "label of the agent, in place of the process's own name" },
+	{ "-d", "--duration",  "SECONDS",     store_number, AT(duration_s),    0.1, 1e8,          "how long; otherwise until the agents end, or Ctrl-C" },
+	{ "-i", "--interval",  "SECONDS",     store_number, AT(interval_s),    0.1, 3600,         "time between snapshots (1)" },
+	{ "-o", "--output",    "FILE",        store_text,   AT(output),        0, 0,              "recording; .gz compresses, - is standard output (stakeout-DATE-TIME.ndjson)" },
+	{ NULL, "--force",     NULL,          store_flag,   AT(force),         0, 0,              "overwrite the file" },
+	{ "-q", "--quiet",     NULL,          store_flag,   AT(quiet),         0, 0,              "no progress line, no report at the end" },
+	{ NULL, "--probe",     "+NAME,-NAME", store_probes, AT(probe_on),      0, 0,              "switch probes on or off; see the list below" },
+	{ NULL, "--ring-size", "BYTES[K|M]",  store_size,   AT(ring_bytes),    65536, 1073741824, "ring buffer from the kernel, a power of two from 64K to 1G (8M)" },
+	{ NULL, "--drain",     "MS",          store_number, AT(drain_ms),      1, 1000,           "longest time between two drains of it, in milliseconds (100)" },
+	{ NULL, "--bpf-stats", NULL,          store_flag,   AT(bpf_stats),     0, 0,              "measure the run time of our BPF programs (costs some ns an event)" },
+};
+/* clang-format on */
+
+/* What an option not given means. */
+static const struct record_options defaults = {
+	.interval_s = 1,
+	.ring_bytes = 8 << 20,
+	.drain_ms = 100,
+};
+
+static int help(void)
+{
+	printf("Usage: stakeout record (-p PID[,PID..] | -n REGEX | --cgroup PATH | -- COMMAND ARGS..) [OPTIONS]\n\n"
+	       "Observes agents with all that they start, and writes a recording.\n\n");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char head[64];
+
+		snprintf(head, sizeof(head), "%s%s%s%s%s", rows[i].letter ? rows[i].letter : "  ", rows[i].letter ? ", " : "  ",
+			 rows[i].name, rows[i].arg ? " " : "", rows[i].arg ? rows[i].arg : "");
+		printf("  %-30s%s\n", head, rows[i].help);
+	}
+	printf("  %-30s%s\n  %-30s%s\n\nProbes:\n", "-h, --help", "this list", "-- COMMAND ARGS..",
+	       "start a command and observe it from its first instruction");
+	for (int i = 0; i < PROBE_COUNT; i++)
+		printf("  %-8s%-5s%s\n", probe_infos[i].name, i == PROBE_CORE ? "" : probe_infos[i].on ? "on" : "off", probe_infos[i].help);
+	return EXIT_DONE;
+}
+
+static const struct option_row *row_by_name(const char *name, size_t len)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (strlen(rows[i].name) == len && !strncmp(rows[i].name, name, len))
+			return &rows[i];
+	return NULL;
+}
+
+static const struct option_row *row_by_letter(char c)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].letter && rows[i].letter[1] == c)
+			return &rows[i];
+	return NULL;
+}
+
+static int unknown_option(const char *word, int len)
+{
+	const char *names[ARRAY_SIZE(rows)];
+	char copy[64], hint[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		names[i] = rows[i].name;
+	snprintf(copy, sizeof(copy), "%.*s", len, word);
+	log_err(0, "unknown option '%s'%s; `stakeout record --help` lists them", copy,
+		name_hint(copy, names, ARRAY_SIZE(names), hint, sizeof(hint)));
+	return -1;
+}
+
+/* The option's value: what is attached to it, or else the next argument. */
+static int store(const struct option_row *row, struct record_options *o, const char *attached, char **argv, int *pos)
+{
+	const char *value = attached ? attached : argv[*pos + 1];
+
+	if (row->arg) {
+		if (!value) {
+			log_err(0, "%s needs a value: %s %s", argv[*pos], row->name, row->arg);
+			return -1;
+		}
+		if (!attached)
+			(*pos)++;
+	}
+	return row->store(row, o, value);
+}
+
+static int parse_long(struct record_options *o, char **argv, int *pos)
+{
+	const char *word = argv[*pos], *value = strchr(word, '=');
+	int len = (int)(strchrnul(word, '=') - word);
+	const struct option_row *row = row_by_name(word, len);
+
+	if (!row)
+		return unknown_option(word, len);
+	if (value && !row->arg) {
+		log_err(0, "%s takes no value", row->name);
+		return -1;
+	}
+	return store(row, o, value ? value + 1 : NULL, argv, pos);
+}
+
+/* -q -d5 -qd 5: flags may be bundled, the last letter may have a value. */
+static int parse_letters(struct record_options *o, char **argv, int *pos)
+{
+	for (const char *c = argv[*pos] + 1; *c; c++) {
+		const struct option_row *row = row_by_letter(*c);
+
+		if (!row)
+			return unknown_option(argv[*pos], (int)strlen(argv[*pos]));
+		if (row->arg)
+			return store(row, o, c[1] ? c + 1 : NULL, argv, pos);
+		if (store(row, o, NULL, argv, pos))
+			return -1;
+	}
+	return 0;
+}
+
+static int check_targets(const struct target_spec *t)
+{
+	bool others = t->pids_len || t->regex || t->cgroup;
+
+	if (t->command && !t->command[0])
+		log_err(0, "no command after --");
+	else if (t->command && others)
+		log_err(0, "a command to start can't be combined with -p, -n or --cgroup");
+	else if (!t->command && !others)
+		log_err(0, "no target: name the agents with -p PID, -n REGEX, --cgroup PATH or -- COMMAND");
+	else
+		return -1;
+	return EXIT_USAGE;
+}
+
+int record_options_parse(int argc, char **argv, struct record_options *o)
+{
+	*o = defaults;
+	for (int i = 0; i < PROBE_COUNT; i++)
+		o->probe_on[i] = probe_infos[i].on;
+	for (int i = 1; i < argc; i++) {
+		const char *word = argv[i];
+		int err;
+
+		if (!strcmp(word, "--help") || !strcmp(word, "-h"))
+			return help();
+		if (!strcmp(word, "--")) {
+			o->target.command = argv + i + 1;
+			break;
+		}
+		if (word[0] != '-' || !word[1]) {
+			log_err(0, "unexpected argument '%s'; a command to start goes behind --", word);
+			return EXIT_USAGE;
+		}
+		err = word[1] == '-' ? parse_long(o, argv, &i) : parse_letters(o, argv, &i);
+		if (err)
+			return EXIT_USAGE;
+	}
+	return check_targets(&o->target);
+}
+
+/* Levenshtein distance of words shorter than 32; longer ones are far from everything. */
+static int distance(const char *a, const char *b)
+{
+	int la = (int)strlen(a), lb = (int)strlen(b), row[33];
+
+	if (la > 32 || lb > 32)
+		return 1000;
+	for (int j = 0; j <= lb; j++)
+		row[j] = j;
+	for (int i = 1; i <= la; i++) {
+		int diagonal = row[0];
+
+		row[0] = i;
+		for (int j = 1; j <= lb; j++) {
+			int best = diagonal + (a[i - 1] != b[j - 1]);
+
+			diagonal = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[lb];
+}
+
+const char *name_hint(const char *word, const char *const *names, int names_len, char *buf, size_t buf_len)
+{
+	const char *nearest = NULL;
+	int best = (int)strlen(word) / 3 + 1; /* a third of the letters may be wrong, and one more */
+
+	*buf = 0;
+	for (int i = 0; i < names_len; i++) {
+		int d = distance(word, names[i]);
+
+		if (d <= best && d < (int)strlen(names[i])) {
+			nearest = names[i];
+			best = d - 1;
+		}
+	}
+	if (nearest)
+		snprintf(buf, buf_len, " (did you mean '%s'?)", nearest);
+	return buf;
+}

@@ -1,0 +1,1042 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <regex.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "lib/util.h"
+#include "probe/targets.h"
+
+#define CMDLINE_BYTES 65536 /* matched */
+#define CMDLINE_KEPT 4096 /* handed out */
+#define ANCESTORS_MAX 64 /* of our own; deeper nesting of processes is not real */
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h; in the flags of /proc/PID/stat */
+
+struct proc { /* what /proc/PID/stat says of a process */
+	pid_t pid, ppid;
+	uint64_t start_ticks;
+	char comm[64];
+	bool alive, kthread;
+	bool matched; /* the rest is in use in the table of a scan only */
+	int known; /* 0: not read yet, 1: read, -1: gone */
+};
+
+struct ident {
+	pid_t pid;
+	uint64_t start_ticks;
+};
+
+struct cgroup_at { /* a directory in a cgroup hierarchy */
+	char *dir; /* where it is mounted */
+	char *path; /* the same as /proc/PID/cgroup shows it */
+	char *controller; /* first controller of a v1 hierarchy; "" for v2 */
+};
+
+struct targets {
+	int proc_fd;
+	pid_t self;
+	pid_t ancestors[ANCESTORS_MAX];
+	int ancestors_len;
+	struct ident *pids;
+	int pids_len;
+	bool has_regex;
+	regex_t regex;
+	struct cgroup_at cgroup;
+	char **command; /* owned copies, NULL-terminated */
+	char *name;
+	char *buf; /* CMDLINE_BYTES + 1 */
+};
+
+/* ---- /proc ---- */
+
+/* Reads /proc/PID/FILE, NUL-terminated. Bytes or negative errno. */
+static ssize_t proc_read(const struct targets *t, pid_t pid, const char *file, char *buf, size_t size)
+{
+	char path[64];
+	_cleanup_close_ int fd = -1;
+	size_t len = 0;
+
+	snprintf(path, sizeof(path), "%d/%s", pid, file);
+	fd = openat(t->proc_fd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	while (len < size - 1) {
+		ssize_t n = read(fd, buf + len, size - 1 - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (!n)
+			break;
+		len += n;
+	}
+	buf[len] = 0;
+	return (ssize_t)len;
+}
+
+static int proc_stat(const struct targets *t, pid_t pid, struct proc *p)
+{
+	char buf[1024], state;
+	const char *open, *close;
+	unsigned flags;
+	long threads;
+	unsigned long long start;
+	ssize_t n = proc_read(t, pid, "stat", buf, sizeof(buf));
+	int len;
+
+	if (n < 0)
+		return (int)n;
+	open = strchr(buf, '(');
+	close = strrchr(buf, ')'); /* the name may itself contain ')' */
+	if (!open || !close || close < open)
+		return -ESRCH;
+	if (sscanf(close + 1, " %c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld %*d %llu", &state, &p->ppid, &flags,
+		   &threads, &start) != 5)
+		return -ESRCH;
+	len = (int)(close - open - 1);
+	snprintf(p->comm, sizeof(p->comm), "%.*s", len, open + 1);
+	p->pid = pid;
+	p->start_ticks = start;
+	p->kthread = flags & PF_KTHREAD;
+	/* A first thread that ended before the others is a zombie, its process is not. */
+	p->alive = (state != 'Z' && state != 'X') || threads > 1;
+	return 0;
+}
+
+/* Arguments joined by blanks into t->buf. Length; 0 for kernel threads, zombies and the gone. */
+static size_t proc_cmdline(const struct targets *t, pid_t pid)
+{
+	ssize_t n = proc_read(t, pid, "cmdline", t->buf, CMDLINE_BYTES + 1);
+
+	if (n <= 0) {
+		t->buf[0] = 0;
+		return 0;
+	}
+	while (n > 0 && !t->buf[n - 1])
+		n--;
+	for (ssize_t i = 0; i < n; i++)
+		if (!t->buf[i])
+			t->buf[i] = ' ';
+	return (size_t)n;
+}
+
+/* Path of the process in the hierarchy whose controllers include `controller` ("": v2), in buf; NULL when there is none. */
+static char *proc_cgroup(const struct targets *t, pid_t pid, const char *controller, char *buf, size_t size)
+{
+	char *line, *save = NULL;
+
+	if (proc_read(t, pid, "cgroup", buf, size) <= 0)
+		return NULL;
+	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *names = strchr(line, ':'), *path, *name, *save_name = NULL;
+
+		path = names ? strchr(names + 1, ':') : NULL;
+		if (!path)
+			continue;
+		*names++ = 0;
+		*path++ = 0;
+		if (!*controller && !*names)
+			return path;
+		for (name = strtok_r(names, ",", &save_name); name; name = strtok_r(NULL, ",", &save_name))
+			if (!strcmp(name, controller))
+				return path;
+	}
+	return NULL;
+}
+
+/* ---- the name of an agent ---- */
+
+/* Programs that run a script: agents are called after the script. Options are lists with a blank on both sides of each. */
+static const struct interpreter {
+	const char *name; /* a version may follow: python3.12 */
+	const char *with_value; /* options that take the next argument */
+	const char *naming; /* options whose value is the program: a module, a jar */
+	const char *code; /* options that carry the program itself: then it has no name */
+	const char *verbs; /* words before the script */
+} interpreters[] = {
+	{ "python", " -W -X --check-hash-based-pycs ", " -m ", " -c ", "" },
+	{ "pypy", " -W -X ", " -m ", " -c ", "" },
+	{ "node", " -r --require --import --loader --experimental-loader -C --conditions --env-file ", "",
+	  " -e --eval -p --print -pe ", "" },
+	{ "nodejs", " -r --require --import --loader -C --conditions ", "", " -e --eval -p --print -pe ", "" },
+	{ "bun", " -r --preload --cwd -c --config --env-file ", "", " -e --eval -p --print ", " run x " },
+	{ "deno", " -c --config --import-map ", "", " eval ", " run " },
+	{ "ruby", " -r -I -C ", "", " -e ", "" },
+	{ "perl", " -I ", "", " -e -E ", "" },
+	{ "php", " -c -d ", " -f ", " -r ", "" },
+	{ "java", " -cp -classpath --class-path -p --module-path --add-modules --add-opens --add-exports ", " -jar -m --module ", "", "" },
+	{ "bash", " -o -O --rcfile --init-file ", "", " -c ", "" },
+	{ "dash", " -o ", "", " -c ", "" },
+	{ "sh", " -o ", "", " -c ", "" },
+};
+
+static bool in_list(const char *list, const char *word)
+{
+	char padded[64];
+
+	if (!*list || strlen(word) > sizeof(padded) - 3)
+		return false;
+	snprintf(padded, sizeof(padded), " %s ", word);
+	return strstr(list, padded);
+}
+
+static const char *base_name(const char *path)
+{
+	size_t len = strlen(path);
+	const char *slash;
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	slash = memrchr(path, '/', len);
+	return slash && slash[1] ? slash + 1 : path;
+}
+
+static const struct interpreter *interpreter_find(const char *program)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(interpreters); i++) {
+		size_t len = strlen(interpreters[i].name);
+
+		if (!strncmp(program, interpreters[i].name, len) && program[len + strspn(program + len, "0123456789.")] == 0)
+			return &interpreters[i];
+	}
+	return NULL;
+}
+
+/* The argument that names the script, or NULL. */
+static const char *script_find(const struct interpreter *in, char *const *argv, int argc)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *arg = argv[i];
+
+		if (in_list(in->code, arg))
+			return NULL;
+		if (in_list(in->naming, arg))
+			return i + 1 < argc ? argv[i + 1] : NULL;
+		if (in_list(in->with_value, arg))
+			i++;
+		else if (!strcmp(arg, "--"))
+			return i + 1 < argc ? argv[i + 1] : NULL;
+		else if (*arg && *arg != '-' && *arg != '+' && !in_list(in->verbs, arg))
+			return arg;
+	}
+	return NULL;
+}
+
+/* A new string: what people call the program. comm stands in for an empty argv. NULL when out of memory. */
+static char *name_from_argv(char *const *argv, int argc, const char *comm)
+{
+	const struct interpreter *in;
+	const char *program, *script;
+	const char *title = argc ? strstr(argv[0], ": ") : NULL;
+
+	if (!argc || !*argv[0])
+		return strdup(comm);
+	if (title) /* a title in place of argv: "nginx: master process /usr/sbin/nginx" */
+		return strndup(argv[0], title - argv[0]);
+	program = base_name(argv[0]);
+	if (*program == '-' && program[1]) /* login shell */
+		program++;
+	in = interpreter_find(program);
+	script = in ? script_find(in, argv, argc) : NULL;
+	return strdup(script ? base_name(script) : program);
+}
+
+static char *argv_join(char *const *argv)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+
+	if (!f)
+		return NULL;
+	for (int i = 0; argv[i] && ftell(f) < CMDLINE_KEPT; i++)
+		fprintf(f, "%s%s", i ? " " : "", argv[i]);
+	if (fclose(f))
+		return NULL;
+	if (len > CMDLINE_KEPT)
+		text[CMDLINE_KEPT] = 0;
+	return text;
+}
+
+/* Fills name and cmdline from /proc/PID/cmdline, whose arguments end in NUL. */
+static void describe_running(const struct targets *t, const struct proc *p, struct target *ret)
+{
+	char *argv[256];
+	int argc = 0;
+	ssize_t n = proc_read(t, p->pid, "cmdline", t->buf, CMDLINE_BYTES + 1);
+
+	while (n > 0 && !t->buf[n - 1]) /* some end in a row of NULs: a title shorter than the arguments it replaced */
+		n--;
+	if (n < 0)
+		n = 0;
+	t->buf[n] = 0;
+	for (ssize_t i = 0; i < n && argc < (int)ARRAY_SIZE(argv); i += (ssize_t)strlen(t->buf + i) + 1)
+		argv[argc++] = t->buf + i;
+	ret->name = t->name ? strdup(t->name) : name_from_argv(argv, argc, p->comm);
+	for (ssize_t i = 0; i < n; i++)
+		if (!t->buf[i])
+			t->buf[i] = ' ';
+	ret->cmdline = strndup(t->buf, CMDLINE_KEPT);
+}
+
+static void describe_command(const struct targets *t, struct target *ret)
+{
+	int argc = 0;
+
+	while (t->command[argc])
+		argc++;
+	ret->name = t->name ? strdup(t->name) : name_from_argv(t->command, argc, t->command[0]);
+	ret->cmdline = argv_join(t->command);
+}
+
+void target_fini(struct target *t)
+{
+	free(t->name);
+	free(t->cmdline);
+	free(t->cgroup);
+	*t = (struct target){ 0 };
+}
+
+static int target_fill(const struct targets *t, const struct proc *p, struct target *ret)
+{
+	char buf[8192];
+	const char *path;
+
+	*ret = (struct target){ .pid = p->pid, .start_ticks = p->start_ticks };
+	if (t->command)
+		describe_command(t, ret);
+	else
+		describe_running(t, p, ret);
+	path = proc_cgroup(t, p->pid, "", buf, sizeof(buf));
+	if (!path) { /* a host without v2: the first hierarchy */
+		ssize_t n = proc_read(t, p->pid, "cgroup", buf, sizeof(buf));
+		char *colon = n > 0 ? strchr(buf, ':') : NULL;
+
+		colon = colon ? strchr(colon + 1, ':') : NULL;
+		path = colon ? strtok(colon + 1, "\n") : NULL;
+	}
+	ret->cgroup = strdup(path ? path : "");
+	if (ret->name && ret->cmdline && ret->cgroup)
+		return 0;
+	target_fini(ret);
+	return -ENOMEM;
+}
+
+/* ---- what matches ---- */
+
+static bool is_ancestor(const struct targets *t, pid_t pid)
+{
+	for (int i = 0; i < t->ancestors_len; i++)
+		if (t->ancestors[i] == pid)
+			return true;
+	return false;
+}
+
+static bool matches_regex(const struct targets *t, pid_t pid)
+{
+	/* `sudo stakeout record -n agent` matches its own regex: neither we nor who started us are meant. */
+	return t->has_regex && pid != t->self && !is_ancestor(t, pid) && proc_cmdline(t, pid) &&
+	       !regexec(&t->regex, t->buf, 0, NULL, 0);
+}
+
+static bool matches_cgroup(const struct targets *t, pid_t pid)
+{
+	char buf[8192];
+	const char *path = t->cgroup.dir ? proc_cgroup(t, pid, t->cgroup.controller, buf, sizeof(buf)) : NULL;
+	size_t len;
+
+	if (!path)
+		return false;
+	len = strlen(t->cgroup.path);
+	if (len == 1) /* the root: all */
+		return true;
+	return !strncmp(path, t->cgroup.path, len) && (!path[len] || path[len] == '/');
+}
+
+static bool matches_pid(const struct targets *t, const struct proc *p)
+{
+	for (int i = 0; i < t->pids_len; i++)
+		if (t->pids[i].pid == p->pid && t->pids[i].start_ticks == p->start_ticks)
+			return true;
+	return false;
+}
+
+static bool proc_eligible(const struct targets *t, const struct proc *p)
+{
+	return p->alive && !p->kthread && p->pid != t->self;
+}
+
+static bool proc_matches(const struct targets *t, const struct proc *p)
+{
+	return proc_eligible(t, p) && (matches_pid(t, p) || matches_regex(t, p->pid) || matches_cgroup(t, p->pid));
+}
+
+int targets_match(struct targets *t, pid_t pid, struct target *ret)
+{
+	struct proc p, up;
+
+	if (proc_stat(t, pid, &p))
+		return 0;
+	if (t->command)
+		return p.ppid == t->self && p.alive && !target_fill(t, &p, ret);
+	if (!proc_matches(t, &p))
+		return 0;
+	for (pid_t ppid = p.ppid; ppid > 0; ppid = up.ppid)
+		if (proc_stat(t, ppid, &up))
+			break;
+		else if (proc_matches(t, &up))
+			return 0;
+	return !target_fill(t, &p, ret);
+}
+
+/* ---- scanning: a table of the processes that matter ---- */
+
+struct table { /* open addressing by pid; half empty at least */
+	struct proc *slots; /* pid 0: free */
+	size_t cap, used;
+};
+
+static struct proc *table_slot(struct proc *slots, size_t cap, pid_t pid)
+{
+	size_t i = ((uint32_t)pid * 2654435761u) & (cap - 1);
+
+	while (slots[i].pid && slots[i].pid != pid)
+		i = (i + 1) & (cap - 1);
+	return &slots[i];
+}
+
+/* Finds or adds. NULL when out of memory. Pointers are good until the next call. */
+static struct proc *table_get(struct table *table, pid_t pid)
+{
+	struct proc *p;
+
+	if (table->used * 2 >= table->cap) {
+		size_t cap = table->cap ? table->cap * 2 : 256;
+		struct proc *slots = calloc(cap, sizeof(*slots));
+
+		if (!slots)
+			return NULL;
+		for (size_t i = 0; i < table->cap; i++)
+			if (table->slots[i].pid)
+				*table_slot(slots, cap, table->slots[i].pid) = table->slots[i];
+		free(table->slots);
+		table->slots = slots;
+		table->cap = cap;
+	}
+	p = table_slot(table->slots, table->cap, pid);
+	if (!p->pid) {
+		p->pid = pid;
+		table->used++;
+	}
+	return p;
+}
+
+static int table_add_match(struct table *table, pid_t pid)
+{
+	struct proc *p = table_get(table, pid);
+
+	if (!p)
+		return -ENOMEM;
+	p->matched = true;
+	return 0;
+}
+
+/* Finds or adds, and reads its stat once. NULL when gone or out of memory. */
+static struct proc *table_read(const struct targets *t, struct table *table, pid_t pid)
+{
+	struct proc *p = table_get(table, pid);
+
+	if (p && !p->known)
+		p->known = proc_stat(t, pid, p) ? -1 : 1;
+	return p && p->known > 0 ? p : NULL;
+}
+
+static int collect_regex(const struct targets *t, struct table *table)
+{
+	int err = 0, fd = openat(t->proc_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	const struct dirent *e;
+
+	if (!dir) {
+		err = -errno;
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	while (!err && (e = readdir(dir))) {
+		pid_t pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
+
+		if (pid > 0 && matches_regex(t, pid))
+			err = table_add_match(table, pid);
+	}
+	closedir(dir);
+	return err;
+}
+
+/* The processes of the cgroup open as fd (which it closes) and of those below. */
+static int collect_cgroup(int fd, struct table *table)
+{
+	DIR *dir = fdopendir(fd);
+	const struct dirent *e;
+	int err = 0, procs_fd;
+	FILE *procs;
+	pid_t pid;
+
+	if (!dir) {
+		close(fd);
+		return 0;
+	}
+	procs_fd = openat(fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	procs = procs_fd >= 0 ? fdopen(procs_fd, "r") : NULL;
+	/* Pid 0 is a process that this pid namespace can't name. */
+	while (procs && !err && fscanf(procs, "%d", &pid) == 1)
+		if (pid > 0)
+			err = table_add_match(table, pid);
+	if (procs)
+		fclose(procs);
+	while (!err && (e = readdir(dir))) {
+		int sub;
+
+		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+			continue;
+		sub = openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (sub >= 0) /* else it was removed meanwhile */
+			err = collect_cgroup(sub, table);
+	}
+	closedir(dir);
+	return err;
+}
+
+static int collect(const struct targets *t, struct table *table)
+{
+	int err = 0;
+
+	for (int i = 0; i < t->pids_len && !err; i++) {
+		const struct proc *p = table_read(t, table, t->pids[i].pid);
+
+		if (p && p->start_ticks == t->pids[i].start_ticks)
+			err = table_add_match(table, p->pid);
+	}
+	if (!err && t->has_regex)
+		err = collect_regex(t, table);
+	if (!err && t->cgroup.dir) {
+		int fd = open(t->cgroup.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		if (fd >= 0) /* else it was removed; a cgroup that is gone holds no process */
+			err = collect_cgroup(fd, table);
+	}
+	return err;
+}
+
+static bool has_matching_ancestor(const struct targets *t, struct table *table, pid_t ppid)
+{
+	while (ppid > 0) {
+		const struct proc *up = table_read(t, table, ppid);
+
+		if (!up)
+			return false;
+		if (up->matched && proc_eligible(t, up))
+			return true;
+		ppid = up->ppid;
+	}
+	return false;
+}
+
+static int pid_order(const void *a, const void *b)
+{
+	pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+int targets_scan(struct targets *t, target_fn fn, void *ctx)
+{
+	struct table table = { 0 };
+	pid_t *pids = NULL;
+	size_t len = 0;
+	int err = collect(t, &table);
+
+	if (err)
+		goto out;
+	pids = calloc(table.used + 1, sizeof(*pids));
+	if (!pids) {
+		err = -ENOMEM;
+		goto out;
+	}
+	for (size_t i = 0; i < table.cap; i++)
+		if (table.slots[i].matched)
+			pids[len++] = table.slots[i].pid;
+	qsort(pids, len, sizeof(*pids), pid_order);
+	for (size_t i = 0; i < len && !err; i++) {
+		const struct proc *found = table_read(t, &table, pids[i]);
+		struct target target;
+		struct proc p;
+
+		if (!found || !proc_eligible(t, found))
+			continue;
+		p = *found; /* the table may move */
+		if (has_matching_ancestor(t, &table, p.ppid))
+			continue;
+		err = target_fill(t, &p, &target);
+		if (!err)
+			err = fn(ctx, &target);
+	}
+out:
+	free(pids);
+	free(table.slots);
+	return err;
+}
+
+/* ---- validating what the user asked for ---- */
+
+static int fail(int err, char *why, size_t why_len, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static int fail(int err, char *why, size_t why_len, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(why, why_len, fmt, args);
+	va_end(args);
+	return err;
+}
+
+/* The process that the thread `tid` belongs to; 0: unknown. */
+static pid_t thread_group(const struct targets *t, pid_t tid)
+{
+	char buf[4096];
+	const char *line;
+
+	if (proc_read(t, tid, "status", buf, sizeof(buf)) <= 0)
+		return 0;
+	line = strstr(buf, "\nTgid:");
+	return line ? atoi(line + 6) : 0;
+}
+
+static int add_pid(struct targets *t, pid_t pid, char *why, size_t why_len)
+{
+	struct proc p;
+	pid_t group;
+
+	if (pid == t->self)
+		return fail(-EPERM, why, why_len, "pid %d is stakeout itself; name another process", pid);
+	if (proc_stat(t, pid, &p))
+		return fail(-ESRCH, why, why_len, "no process with pid %d", pid);
+	if (p.kthread)
+		return fail(-EPERM, why, why_len, "pid %d (%s) is a kernel thread; only user processes can be agents", pid, p.comm);
+	group = thread_group(t, pid);
+	if (group && group != pid)
+		return fail(-ESRCH, why, why_len, "%d is a thread of process %d; use -p %d", pid, group, group);
+	if (!p.alive)
+		return fail(-ESRCH, why, why_len, "process %d (%s) has ended and waits to be reaped", pid, p.comm);
+	t->pids[t->pids_len++] = (struct ident){ pid, p.start_ticks };
+	return 0;
+}
+
+static int set_regex(struct targets *t, const char *regex, char *why, size_t why_len)
+{
+	char reason[128];
+	int err = regcomp(&t->regex, regex, REG_EXTENDED | REG_NOSUB);
+
+	if (err) {
+		regerror(err, &t->regex, reason, sizeof(reason));
+		return fail(-EINVAL, why, why_len, "bad regular expression '%s': %s (POSIX extended syntax)", regex, reason);
+	}
+	t->has_regex = true;
+	return 0;
+}
+
+struct cgroup_mount {
+	char *dir; /* mount point */
+	char *root; /* what of the hierarchy is mounted there, usually "/" */
+	char *options; /* a v1 hierarchy's controllers are among them; "" for v2 */
+};
+
+/* \040 and the like, as mountinfo writes blanks. In place. */
+static char *unescape(char *s)
+{
+	char *to = s;
+
+	for (const char *from = s; *from; to++)
+		if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] && from[3]) {
+			*to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
+			from += 4;
+		} else {
+			*to = *from++;
+		}
+	*to = 0;
+	return s;
+}
+
+/* Cgroup mounts, v2 first. Number found; the caller frees with mounts_free. */
+static int mounts_read(const struct targets *t, struct cgroup_mount **ret)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	_cleanup_free_ char *line = NULL;
+	struct cgroup_mount *mounts = NULL;
+	size_t cap = 0;
+	int fd = openat(t->proc_fd, "self/mountinfo", O_RDONLY | O_CLOEXEC), len = 0;
+
+	f = fd >= 0 ? fdopen(fd, "r") : NULL;
+	while (f && getline(&line, &cap, f) > 0) {
+		char *root = NULL, *dir = NULL, *type = NULL, *options = NULL, *rest = strstr(line, " - ");
+		struct cgroup_mount *grown;
+		bool v2;
+
+		if (!rest || sscanf(line, "%*d %*d %*s %ms %ms", &root, &dir) != 2 || sscanf(rest + 3, "%ms %*s %ms", &type, &options) != 2 ||
+		    (strcmp(type, "cgroup") && strcmp(type, "cgroup2")) ||
+		    !(grown = realloc(mounts, (len + 1) * sizeof(*mounts)))) {
+			free(root);
+			free(dir);
+			free(type);
+			free(options);
+			continue;
+		}
+		mounts = grown;
+		v2 = !strcmp(type, "cgroup2");
+		free(type);
+		if (v2) {
+			*options = 0;
+			memmove(mounts + 1, mounts, len * sizeof(*mounts));
+		}
+		mounts[v2 ? 0 : len] = (struct cgroup_mount){ unescape(dir), unescape(root), options };
+		len++;
+	}
+	*ret = mounts;
+	return len;
+}
+
+static void mounts_free(struct cgroup_mount *mounts, int len)
+{
+	for (int i = 0; i < len; i++) {
+		free(mounts[i].dir);
+		free(mounts[i].root);
+		free(mounts[i].options);
+	}
+	free(mounts);
+}
+
+/* What of path lies below dir: "" or "/..."; NULL when it lies elsewhere. */
+static const char *path_below(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return !strncmp(path, dir, len) && (!path[len] || path[len] == '/') ? path + len : NULL;
+}
+
+/* The controller (from /proc/self/cgroup) by which the lines of this v1 hierarchy are told apart. */
+static char *mount_controller(const struct targets *t, const struct cgroup_mount *m)
+{
+	char buf[8192], *line, *save = NULL;
+
+	if (!*m->options)
+		return strdup("");
+	if (proc_read(t, t->self, "cgroup", buf, sizeof(buf)) <= 0)
+		return NULL;
+	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *name = strchr(line, ':'), option[128], all[1024];
+
+		if (!name)
+			continue;
+		name[1 + strcspn(name + 1, ",:")] = 0;
+		snprintf(option, sizeof(option), ",%s,", name + 1);
+		snprintf(all, sizeof(all), ",%s,", m->options);
+		if (name[1] && strstr(all, option))
+			return strdup(name + 1);
+	}
+	return NULL;
+}
+
+static int use_cgroup(struct targets *t, const struct cgroup_mount *m, const char *dir)
+{
+	const char *below = path_below(dir, m->dir);
+
+	t->cgroup.dir = strdup(dir);
+	t->cgroup.controller = mount_controller(t, m);
+	/* With the root "/" of a hierarchy in front, a path below it would begin with two slashes. */
+	if (asprintf(&t->cgroup.path, "%s%s", strcmp(m->root, "/") || !*below ? m->root : "", below) < 0)
+		t->cgroup.path = NULL;
+	return t->cgroup.dir && t->cgroup.path && t->cgroup.controller ? 0 : -ENOMEM;
+}
+
+static int set_cgroup(struct targets *t, const char *path, char *why, size_t why_len)
+{
+	struct cgroup_mount *mounts;
+	int len = mounts_read(t, &mounts), err = 0;
+	bool outside = *path == '/', done = false;
+
+	/* As a path of the file system, if it is absolute; then below each hierarchy's root, as /proc/PID/cgroup shows them. */
+	for (int pass = *path == '/' ? 0 : 1; pass < 2 && !done; pass++)
+		for (int i = 0; i < len && !done; i++) {
+			_cleanup_free_ char *joined = NULL, *real = NULL;
+			const char *candidate = path;
+			struct stat st;
+
+			if (pass) {
+				if (asprintf(&joined, "%s/%s", mounts[i].dir, path) < 0)
+					joined = NULL;
+				candidate = joined;
+			} else if (path_below(path, mounts[i].dir)) {
+				outside = false;
+			}
+			real = candidate ? realpath(candidate, NULL) : NULL;
+			if (!real || stat(real, &st) || !S_ISDIR(st.st_mode))
+				continue;
+			if (!path_below(real, mounts[i].dir)) {
+				outside = true;
+				continue;
+			}
+			err = use_cgroup(t, &mounts[i], real);
+			done = true;
+		}
+	if (!len)
+		err = fail(-EINVAL, why, why_len, "--cgroup %s: no cgroup file system is mounted", path);
+	else if (!done && outside)
+		err = fail(-EINVAL, why, why_len, "cgroup %s is outside the hierarchy; give a directory below %s, or relative to it", path,
+			   mounts[0].dir);
+	else if (!done)
+		err = fail(-ESRCH, why, why_len, "no cgroup %s; give a directory below %s, or relative to it", path, mounts[0].dir);
+	else if (err)
+		fail(err, why, why_len, "cgroup %s: %s", path, strerror(-err));
+	mounts_free(mounts, len);
+	return err;
+}
+
+static int set_command(struct targets *t, char *const argv[])
+{
+	int argc = 0;
+
+	while (argv[argc])
+		argc++;
+	t->command = calloc(argc + 1, sizeof(*t->command));
+	for (int i = 0; t->command && i < argc; i++)
+		if (!(t->command[i] = strdup(argv[i])))
+			return -ENOMEM;
+	return t->command ? 0 : -ENOMEM;
+}
+
+static void find_ancestors(struct targets *t)
+{
+	struct proc p;
+
+	for (pid_t pid = t->self; !proc_stat(t, pid, &p) && p.ppid > 0 && t->ancestors_len < ANCESTORS_MAX; pid = p.ppid)
+		t->ancestors[t->ancestors_len++] = p.ppid;
+}
+
+int targets_new(const struct target_spec *spec, struct targets **ret, char *why, size_t why_len)
+{
+	struct targets *t = calloc(1, sizeof(*t));
+	int err = -ENOMEM;
+
+	if (why_len)
+		*why = 0;
+	if (!t)
+		return fail(err, why, why_len, "out of memory");
+	t->self = getpid();
+	t->proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (t->proc_fd < 0) {
+		err = fail(-errno, why, why_len, "/proc is not readable: %s", strerror(errno));
+		goto out;
+	}
+	t->buf = malloc(CMDLINE_BYTES + 1);
+	t->pids = calloc(spec->pids_len + 1, sizeof(*t->pids));
+	t->name = spec->name ? strdup(spec->name) : NULL;
+	if (!t->buf || !t->pids || (spec->name && !t->name))
+		goto out;
+	find_ancestors(t);
+	err = spec->command ? set_command(t, spec->command) : 0;
+	for (int i = 0; i < spec->pids_len && !err; i++)
+		err = add_pid(t, spec->pids[i], why, why_len);
+	if (!err && spec->regex)
+		err = set_regex(t, spec->regex, why, why_len);
+	if (!err && spec->cgroup)
+		err = set_cgroup(t, spec->cgroup, why, why_len);
+out:
+	if (err) {
+		if (why_len && !*why)
+			fail(err, why, why_len, "%s", strerror(-err));
+		targets_free(t);
+		return err;
+	}
+	*ret = t;
+	return 0;
+}
+
+void targets_free(struct targets *t)
+{
+	if (!t)
+		return;
+	if (t->proc_fd >= 0)
+		close(t->proc_fd);
+	if (t->has_regex)
+		regfree(&t->regex);
+	for (int i = 0; t->command && t->command[i]; i++)
+		free(t->command[i]);
+	free(t->command);
+	free(t->pids);
+	free(t->cgroup.dir);
+	free(t->cgroup.path);
+	free(t->cgroup.controller);
+	free(t->name);
+	free(t->buf);
+	free(t);
+}
+
+int targets_open_ended(const struct targets *t)
+{
+	return t->has_regex || t->cgroup.dir;
+}
+
+/* ---- a command of our own ---- */
+
+/* Where execvp would find file. New string in *ret, or -ENOENT, -EACCES, -ENOMEM. */
+static int command_find(const char *file, char **ret)
+{
+	const char *path = getenv("PATH"), *end;
+	int err = -ENOENT;
+
+	if (!*file)
+		return -ENOENT;
+	if (!path)
+		path = "/usr/local/bin:/usr/bin:/bin";
+	for (const char *dir = path;; dir = end + 1) {
+		char *full;
+		struct stat st;
+		int len;
+
+		end = strchrnul(dir, ':');
+		len = (int)(end - dir);
+		if (strchr(file, '/'))
+			full = strdup(file);
+		else if (asprintf(&full, "%.*s%s%s", len, dir, len ? "/" : "./", file) < 0)
+			full = NULL;
+		if (!full)
+			return -ENOMEM;
+		if (!stat(full, &st)) {
+			if (S_ISREG(st.st_mode) && !faccessat(AT_FDCWD, full, X_OK, AT_EACCESS)) {
+				*ret = full;
+				return 0;
+			}
+			err = -EACCES;
+		}
+		free(full);
+		if (!*end || strchr(file, '/'))
+			return err;
+	}
+}
+
+/* Our own signal handling must not leak into the command. What was ignored before we came (nohup) stays ignored. */
+static void reset_signals(void)
+{
+	static const int ours[] = { SIGINT, SIGTERM, SIGPIPE, SIGCHLD, SIGWINCH, SIGUSR1, SIGUSR2 };
+	sigset_t none;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+		signal(ours[i], SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void child_run(const char *file, char *const argv[], int go_fd, int err_fd) __attribute__((noreturn));
+static void child_run(const char *file, char *const argv[], int go_fd, int err_fd)
+{
+	char go;
+	ssize_t n;
+	int err;
+
+	reset_signals();
+	do {
+		n = read(go_fd, &go, 1);
+	} while (n < 0 && errno == EINTR);
+	if (n != 1) /* stakeout is gone, or gave up */
+		_exit(127);
+	execvp(file, argv); /* file has a slash: no search, only the fallback to sh for scripts without a #! line */
+	err = errno;
+	n = write(err_fd, &err, sizeof(err));
+	_exit(n == sizeof(err) ? 127 : 126);
+}
+
+int target_spawn(char *const argv[], struct target_child *ret)
+{
+	int go[2] = { -1, -1 }, report[2] = { -1, -1 };
+	_cleanup_free_ char *file = NULL;
+	int err = command_find(argv[0], &file);
+	pid_t pid;
+
+	if (err)
+		return err;
+	if (pipe2(go, O_CLOEXEC) || pipe2(report, O_CLOEXEC)) {
+		err = -errno;
+		goto out;
+	}
+	pid = fork();
+	if (pid < 0) {
+		err = -errno;
+		goto out;
+	}
+	if (!pid) {
+		close(go[1]); /* so that only we hold it, and our end is its end */
+		close(report[0]);
+		child_run(file, argv, go[0], report[1]);
+	}
+	*ret = (struct target_child){ .pid = pid, .go_fd = go[1], .err_fd = report[0] };
+	go[1] = report[0] = -1;
+out:
+	for (int i = 0; i < 2; i++) {
+		if (go[i] >= 0)
+			close(go[i]);
+		if (report[i] >= 0)
+			close(report[i]);
+	}
+	return err;
+}
+
+/* A byte into a pipe whose reader may have been killed: without SIGPIPE. */
+static ssize_t write_quietly(int fd, const void *byte)
+{
+	const struct timespec zero = { 0 };
+	sigset_t pipe_set, old;
+	ssize_t n;
+	int err;
+
+	sigemptyset(&pipe_set);
+	sigaddset(&pipe_set, SIGPIPE);
+	sigprocmask(SIG_BLOCK, &pipe_set, &old);
+	do {
+		n = write(fd, byte, 1);
+	} while (n < 0 && errno == EINTR);
+	err = errno;
+	if (n < 0 && err == EPIPE)
+		sigtimedwait(&pipe_set, NULL, &zero);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	errno = err;
+	return n;
+}
+
+int target_release(struct target_child *c)
+{
+	int child_err = 0, err = 0;
+	ssize_t n;
+
+	if (write_quietly(c->go_fd, "g") != 1) {
+		err = errno == EPIPE ? -ESRCH : -errno;
+	} else {
+		do {
+			n = read(c->err_fd, &child_err, sizeof(child_err));
+		} while (n < 0 && errno == EINTR);
+		if (n == sizeof(child_err))
+			err = -child_err;
+	}
+	close(c->go_fd);
+	close(c->err_fd);
+	c->go_fd = c->err_fd = -1;
+	return err;
+}
