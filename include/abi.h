@@ -108,7 +108,7 @@ struct so_exec {
 	struct so_head head;
 	__u64 since_fork_ns; /* 0: unknown */
 	__u32 tgid;
-	__u32 pad;
+	__u32 old_tid; /* of the thread that called exec: it takes over the process's first tid */
 	char comm[SO_COMM_BYTES]; /* not necessarily text; NUL-padded */
 	__u8 pad2[16];
 };
@@ -127,7 +127,8 @@ struct so_exit {
 	__u64 switches_voluntary;
 	__u64 switches_involuntary;
 	__u64 rss_peak_bytes; /* peak within the interval, of the process; 0: not known */
-	__u64 pad2[4];
+	__u64 exec_ns; /* CPU time of this thread by the scheduler's clock */
+	__u64 pad2[3];
 };
 
 struct so_connect {
@@ -138,7 +139,7 @@ struct so_connect {
 	__u8 pad[3];
 };
 
-struct so_accept {
+struct so_accept { /* head.agent 0: the listener belongs to process head.tid, which may be anybody's */
 	struct so_head head;
 	__u8 family;
 	__u8 pad[15];
@@ -209,7 +210,8 @@ struct so_snap {
 	__u64 base_ns; /* begin of the open cycle */
 	__u64 runq_ns; /* of the open cycle, up to now_ns */
 	__u64 stint_ns;
-	__u64 utime_ns; /* since the thread started */
+	__u64 exec_ns; /* CPU time since the thread started, by the scheduler's clock */
+	__u64 utime_ns; /* the same sampled at ticks: good for the ratio of user to system */
 	__u64 stime_ns;
 	__u64 faults_minor;
 	__u64 faults_major;
@@ -220,7 +222,7 @@ struct so_snap {
 	__u64 rss_peak_bytes; /* the same, highest since the last snapshot */
 	char comm[SO_COMM_BYTES];
 };
-_Static_assert(sizeof(struct so_snap) == 136, "size of so_snap");
+_Static_assert(sizeof(struct so_snap) == 144, "size of so_snap");
 
 enum so_on {
 	SO_ON_WAITING = 0,

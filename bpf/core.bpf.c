@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Membership: who belongs to which agent. Seeded by iterators at attach, inherited at fork, relabelled at exec, gone at exit.
+ * And the collector's own programs: the snapshot of all tasks of agents, the flush of a CPU's staging buffers.
+ *
+ * Hooks: tp_btf/sched_process_{fork,exec,exit}, some 100 to 1,000 events/s; iter/task, iter/task_file and raw_tp test runs when the
+ * collector asks.
+ */
+#define CORE_DEFINE_MAPS
+#include "core.bpf.h"
+#include "wait.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+const volatile u64 cfg_wake_bytes = 2 << 20; /* fill of the ring at which the collector is woken */
+const volatile u32 cfg_page_bytes = 4096;
+const volatile bool cfg_candidates = 1; /* report execs of strangers */
+const volatile u8 cfg_waits[CFG_SYSCALLS] = {};
+
+#define PF_FORKNOEXEC 0x40
+#define PF_KTHREAD 0x00200000
+#define SIGNAL_GROUP_EXIT 0x04
+
+/* Processes to be made agents at the next seeding: process id -> slot of the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SO_MAX_AGENTS);
+	__type(key, u32);
+	__type(value, u32);
+} seeds SEC(".maps");
+
+/* Tasks that the last seeding added; the loader repeats until it adds none. */
+u32 seeded = 0;
+/* CLOCK_MONOTONIC minus the scheduler's clock, set by each snapshot; and whether this kernel lets us read the latter. */
+s64 clock_offset_ns = 0;
+u32 clock_known = 0;
+
+extern const struct rq runqueues __ksym __weak;
+
+/* Begins the books of a task that is alive already. */
+static __always_inline void member_open(struct membership *m, struct task_struct *t, u64 now)
+{
+	m->off_ns = now;
+	m->exec_ns = t->se.sum_exec_runtime;
+	m->delay_ns = t->sched_info.run_delay;
+	m->wait = !t->on_cpu && t->__state ? wait_reason(t, m->flags) : SO_WAIT_NONE;
+	m->flags |= MEMBER_FIRST;
+}
+
+SEC("?iter/task")
+int core__seed(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct membership *m, *p;
+	u32 tgid, *slot, agent = 0, flags = 0;
+
+	if (!t || t->flags & PF_KTHREAD)
+		return 0;
+	if (t->bpf_storage && bpf_task_storage_get(&tasks, t, 0, 0))
+		return 0;
+	tgid = t->tgid;
+	slot = bpf_map_lookup_elem(&seeds, &tgid);
+	if (slot) {
+		agent = *slot;
+		flags = SO_SNAP_ROOT;
+	} else if (t->pid != tgid) { /* a thread follows its process's first thread */
+		p = bpf_task_storage_get(&tasks, t->group_leader, 0, 0);
+		if (p) {
+			agent = p->agent;
+			flags = p->flags & (SO_SNAP_TOOL | SO_SNAP_ROOT);
+		}
+	} else { /* a process its parent */
+		p = bpf_task_storage_get(&tasks, t->real_parent, 0, 0);
+		if (p) {
+			agent = p->agent;
+			flags = t->flags & PF_FORKNOEXEC ? p->flags & SO_SNAP_TOOL : SO_SNAP_TOOL;
+		}
+	}
+	if (!agent)
+		return 0;
+	m = bpf_task_storage_get(&tasks, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!m) {
+		loss_count(SO_FORK, SO_LOSS_NO_STORAGE);
+		return 0;
+	}
+	m->flags = flags;
+	member_open(m, t, bpf_ktime_get_ns());
+	m->agent = agent; /* last: from here on it counts */
+	seeded++;
+	return 0;
+}
+
+SEC("?tp_btf/sched_process_fork")
+int BPF_PROG(core__fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct membership *p, *m;
+	u64 now;
+
+	if (!parent->bpf_storage)
+		return 0;
+	p = bpf_task_storage_get(&tasks, parent, 0, 0);
+	if (!p)
+		return 0;
+	m = bpf_task_storage_get(&tasks, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!m) {
+		loss_count(SO_FORK, SO_LOSS_NO_STORAGE);
+		return 0;
+	}
+	emit(so_fork, r, SO_FORK, p->agent, parent->pid) {
+		r->child_tid = child->pid;
+		r->child_tgid = child->tgid;
+		r->parent_tgid = parent->tgid;
+		r->pad = 0;
+	}
+	now = bpf_ktime_get_ns();
+	m->fork_ns = now;
+	m->off_ns = now;
+	m->exec_ns = child->se.sum_exec_runtime;
+	m->delay_ns = child->sched_info.run_delay;
+	m->wait = SO_WAIT_NONE;
+	m->flags = (p->flags & SO_SNAP_TOOL) | MEMBER_FIRST;
+	if (child->tgid == parent->tgid)
+		m->flags |= p->flags & SO_SNAP_ROOT;
+	m->agent = p->agent;
+	return 0;
+}
+
+SEC("?tp_btf/sched_process_exec")
+int BPF_PROG(core__exec, struct task_struct *t, int old_pid)
+{
+	struct membership *m = NULL;
+
+	if (t->bpf_storage)
+		m = bpf_task_storage_get(&tasks, t, 0, 0);
+	if (!m) {
+		if (cfg_candidates)
+			emit(so_candidate, r, SO_CANDIDATE, 0, t->pid) {
+				r->tgid = t->tgid;
+				r->pad[0] = r->pad[1] = r->pad[2] = 0;
+			}
+		return 0;
+	}
+	if (!(m->flags & SO_SNAP_ROOT))
+		m->flags |= SO_SNAP_TOOL;
+	emit(so_exec, r, SO_EXEC, m->agent, t->pid) {
+		r->since_fork_ns = m->fork_ns ? r->head.time_ns - m->fork_ns : 0;
+		r->tgid = t->tgid;
+		r->old_tid = old_pid;
+		bpf_probe_read_kernel(r->comm, sizeof(r->comm), t->comm);
+		__builtin_memset(r->pad2, 0, sizeof(r->pad2));
+	}
+	m->fork_ns = 0; /* a second exec is no launch */
+	return 0;
+}
+
+SEC("?tp_btf/sched_process_exit")
+int BPF_PROG(core__exit, struct task_struct *t)
+{
+	struct membership *m;
+	struct signal_struct *sig;
+	u32 dead;
+
+	if (!t->bpf_storage)
+		return 0;
+	m = bpf_task_storage_get(&tasks, t, 0, 0);
+	if (!m)
+		return 0;
+	sig = t->signal;
+	/* do_exit() takes the thread off `live` before this tracepoint. */
+	dead = sig->live.counter == 0;
+	emit(so_exit, r, SO_EXIT, m->agent, t->pid) {
+		r->tgid = t->tgid;
+		r->code = sig->flags & SIGNAL_GROUP_EXIT ? sig->group_exit_code : t->exit_code;
+		r->group_dead = dead;
+		r->pad = 0;
+		r->utime_ns = t->utime;
+		r->stime_ns = t->stime;
+		r->faults_minor = t->min_flt;
+		r->faults_major = t->maj_flt;
+		r->migrations = t->se.nr_migrations;
+		r->switches_voluntary = t->nvcsw;
+		r->switches_involuntary = t->nivcsw;
+		r->rss_peak_bytes = m->rss_peak;
+		r->exec_ns = t->se.sum_exec_runtime;
+		__builtin_memset(r->pad2, 0, sizeof(r->pad2));
+	}
+	return 0;
+}
+
+/* Times of the open cycle of t, up to now. */
+static __always_inline void snap_cycle(struct so_snap *s, struct task_struct *t, struct membership *m)
+{
+	u64 exec, delay, queued, arrival;
+	u32 seq;
+
+	for (int turn = 0; turn < 4; turn++) {
+		seq = *(volatile u32 *)&m->seq;
+		barrier();
+		s->base_ns = m->off_ns;
+		s->wait = m->wait;
+		exec = t->se.sum_exec_runtime;
+		s->exec_ns = exec;
+		exec -= m->exec_ns;
+		delay = t->sched_info.run_delay - m->delay_ns;
+		arrival = t->sched_info.last_arrival;
+		queued = t->sched_info.last_queued;
+		s->on = t->on_cpu ? SO_ON_CPU : t->on_rq ? SO_ON_QUEUED : SO_ON_WAITING;
+		barrier();
+		if (!(seq & 1) && seq == *(volatile u32 *)&m->seq)
+			break;
+	}
+	s->now_ns = bpf_ktime_get_ns();
+	s->runq_ns = delay;
+	s->stint_ns = exec;
+	if (!clock_known)
+		return;
+	if (s->on == SO_ON_CPU) {
+		/* sum_exec_runtime is as old as the last tick; the time of arrival is exact. */
+		u64 since = arrival + clock_offset_ns;
+		u64 ran = since > s->base_ns ? positive(s->now_ns - since) : s->now_ns - s->base_ns;
+
+		s->exec_ns += positive(ran - exec);
+		s->stint_ns = ran;
+	} else if (s->on == SO_ON_QUEUED && queued) {
+		s->runq_ns += positive(s->now_ns - (queued + clock_offset_ns));
+	}
+}
+
+SEC("?iter/task")
+int core__snap(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct membership *m;
+	struct so_snap s = {};
+	struct rq *rq;
+
+	if (!t)
+		return 0;
+	if (ctx->meta->seq_num == 0 && &runqueues) {
+		/* The collector has just come back from sched_yield(): the clock of its CPU is fresh. */
+		rq = bpf_this_cpu_ptr(&runqueues);
+		clock_offset_ns = bpf_ktime_get_ns() - rq->clock;
+		clock_known = 1;
+	}
+	if (!t->bpf_storage)
+		return 0;
+	m = bpf_task_storage_get(&tasks, t, 0, 0);
+	if (!m || !m->agent)
+		return 0;
+	s.tid = t->pid;
+	s.tgid = t->tgid;
+	s.agent = m->agent;
+	s.flags = m->flags & (SO_SNAP_TOOL | SO_SNAP_ROOT);
+	snap_cycle(&s, t, m);
+	if (t->exit_state)
+		s.on = SO_ON_DEAD;
+	s.utime_ns = t->utime;
+	s.stime_ns = t->stime;
+	s.faults_minor = t->min_flt;
+	s.faults_major = t->maj_flt;
+	s.migrations = t->se.nr_migrations;
+	s.switches_voluntary = t->nvcsw;
+	s.switches_involuntary = t->nivcsw;
+	if (s.tid == s.tgid) {
+		s.flags |= SO_SNAP_LEADER;
+		if (t->mm)
+			s.rss_bytes = mm_rss_pages(t->mm) * cfg_page_bytes;
+		s.rss_peak_bytes = m->rss_peak > s.rss_bytes ? m->rss_peak : s.rss_bytes;
+		m->rss_peak = s.rss_bytes;
+	}
+	bpf_probe_read_kernel(s.comm, sizeof(s.comm), t->comm);
+	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
+	return 0;
+}
+
+/*
+ * Run by the collector on each CPU that has something staged (BPF_F_TEST_RUN_ON_CPU). On another CPU it runs in an interrupt with
+ * interrupts off, on its own with preemption off: in both cases no sched_switch comes between. Returns the number of lanes that
+ * were in use and could not be sent.
+ */
+SEC("?raw_tp/core_flush")
+int core__flush(void *ctx)
+{
+	struct so_lane *l = lane_get(0);
+	int busy = 0;
+
+	if (l)
+		lane_flush(l);
+	for (u32 i = 1; i < SO_LANES; i++) {
+		l = lane_try(i);
+		if (!l) {
+			busy++;
+			continue;
+		}
+		lane_flush(l);
+		lane_release(l);
+	}
+	return busy;
+}
+
+u64 synthetic_seq = 0;
+u32 synthetic_burst = 0;
+
+/* For tests: makes synthetic_burst records at once. */
+SEC("?raw_tp/core_synthetic")
+int core__synthetic(void *ctx)
+{
+	u32 n = synthetic_burst;
+
+	for (u32 i = 0; i < 10000; i++) {
+		if (i >= n)
+			break;
+		emit(so_synthetic, r, SO_SYNTHETIC, 1, 0) {
+			r->seq = __sync_fetch_and_add(&synthetic_seq, 1);
+			r->pad = 0;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What every probe stands on: membership of tasks, staging of records, counting of losses.
+ *
+ * Staging is nest-safe. Lane 0 of a CPU belongs to sched_switch, which runs with interrupts off and never nests; the other
+ * lanes are taken by exchange on `busy`, so that a handler that interrupts another one, or is preempted (tracepoint programs
+ * are preemptible on some kernels), gets a lane of its own.
+ */
+#ifndef STAKEOUT_CORE_BPF_H
+#define STAKEOUT_CORE_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+
+#include "abi.h"
+#include "arch.bpf.h"
+
+/* A task of an agent. Lives in task storage: is inherited, relabelled, dies with the task. */
+struct membership {
+	u32 seq; /* odd while the owner's CPU updates it; the snapshot retries then */
+	u16 agent;
+	u8 wait; /* enum so_wait: reason of the open wait */
+	u8 flags; /* SO_SNAP_TOOL, SO_SNAP_ROOT, MEMBER_FIRST */
+	u64 off_ns; /* begin of the open cycle: last switch-out */
+	u64 exec_ns, delay_ns; /* sum_exec_runtime and run_delay then */
+	u64 fork_ns;
+	u64 rss_peak; /* bytes, since the last snapshot; in the first thread's */
+};
+#define MEMBER_FIRST 0x80 /* no switch-out seen yet */
+
+#ifdef CORE_DEFINE_MAPS
+#define CORE_MAP
+#else
+#define CORE_MAP extern
+#endif
+
+CORE_MAP struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct membership);
+} tasks SEC(".maps");
+
+CORE_MAP struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} records SEC(".maps");
+
+CORE_MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SO_MAX_CPUS * SO_LANES);
+	__type(key, u32);
+	__type(value, struct so_lane);
+} lanes SEC(".maps");
+
+extern const volatile u64 cfg_wake_bytes;
+extern const volatile u32 cfg_page_bytes;
+
+static __always_inline struct so_lane *lane_get(u32 lane)
+{
+	u32 key = bpf_get_smp_processor_id() * SO_LANES + lane;
+
+	return bpf_map_lookup_elem(&lanes, &key);
+}
+
+/* Sends what is staged. Wakes the collector only when the ring has filled to a degree that can't wait for its next tick. */
+static __noinline int lane_flush(struct so_lane *l)
+{
+	u32 n = l->used, i = 0, step;
+	u64 flags;
+
+	if (n > SO_BATCH_SLOTS)
+		n = SO_BATCH_SLOTS;
+	l->used = 0;
+	if (!n)
+		return 0;
+	flags = bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= cfg_wake_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	if (!bpf_ringbuf_output(&records, l->slots, n * SO_SLOT_BYTES, flags))
+		return 0;
+	for (int turn = 0; turn < SO_BATCH_SLOTS; turn++) {
+		struct so_head *h;
+
+		if (i >= n || i >= SO_BATCH_SLOTS)
+			break;
+		h = (struct so_head *)l->slots[i];
+		l->lost[h->kind & (SO_KINDS - 1)][SO_LOSS_RING_FULL]++;
+		step = h->slots;
+		i += step ? step : 1;
+	}
+	return 0;
+}
+
+/* Room for one record in a lane that the caller holds. Every byte must be written. */
+static __always_inline void *lane_stage(struct so_lane *l, u32 kind, u32 slots)
+{
+	u32 n = l->used;
+
+	l->seen[kind]++;
+	if (n > SO_BATCH_SLOTS - slots) {
+		lane_flush(l);
+		n = 0;
+	}
+	l->used = n + slots;
+	return l->slots[n];
+}
+
+static __always_inline struct so_lane *lane_try(u32 lane)
+{
+	struct so_lane *l = lane_get(lane);
+
+	if (l && !__sync_lock_test_and_set(&l->busy, 1))
+		return l;
+	return NULL;
+}
+
+static __always_inline void lane_release(struct so_lane *l)
+{
+	barrier();
+	*(volatile u32 *)&l->busy = 0;
+}
+
+/* A record that could not be made. Atomic, since the lane may be somebody else's. */
+static __always_inline void loss_count(u32 kind, u32 loss)
+{
+	struct so_lane *l = lane_get(SO_LANES - 1);
+
+	if (!l)
+		return;
+	__sync_fetch_and_add(&l->seen[kind], 1);
+	__sync_fetch_and_add(&l->lost[kind][loss], 1);
+}
+
+static __always_inline struct so_lane *lane_take(u32 kind)
+{
+	struct so_lane *l;
+
+	if ((l = lane_try(1)) || (l = lane_try(2)) || (l = lane_try(3)))
+		return l;
+	loss_count(kind, SO_LOSS_NO_LANE);
+	return NULL;
+}
+
+static __always_inline void head_fill(struct so_head *h, u32 kind, u32 slots, u32 agent, u32 tid, u64 now)
+{
+	h->kind = kind;
+	h->slots = slots;
+	h->agent = agent;
+	h->tid = tid;
+	h->time_ns = now;
+}
+
+/* A block that runs with a staged record of kind KIND in `r`, whose lane is released on every way out. The time stamp is taken while the lane
+ * is held: the collector's flush then knows that a record this old may still be on its way. */
+struct emission {
+	struct so_lane *lane;
+	void *record;
+};
+
+static __always_inline struct emission emission_begin(u32 kind, u32 slots, u32 agent, u32 tid)
+{
+	struct emission e = { .lane = lane_take(kind) };
+
+	if (!e.lane)
+		return e;
+	e.record = lane_stage(e.lane, kind, slots);
+	head_fill(e.record, kind, slots, agent, tid, bpf_ktime_get_ns());
+	return e;
+}
+
+static __always_inline void emission_end(struct emission *e)
+{
+	if (e->lane)
+		lane_release(e->lane);
+}
+
+#define emit(type, r, KIND, agent, tid)                                                                                            \
+	for (struct emission _e __attribute__((cleanup(emission_end))) =                                                           \
+		     emission_begin(KIND, sizeof(struct type) / SO_SLOT_BYTES, agent, tid);                                   \
+	     _e.lane && _e.record; _e.record = NULL)                                                                               \
+		for (struct type *r = _e.record; r; r = NULL)
+
+/* The current task's membership, or NULL. A task without any local storage is nobody's: one load instead of a helper call. */
+static __always_inline struct membership *member_current(struct task_struct **ret_task)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+
+	*ret_task = t;
+	if (!t->bpf_storage)
+		return NULL;
+	return bpf_task_storage_get(&tasks, t, 0, 0);
+}
+
+static __always_inline u64 positive(s64 x)
+{
+	return x > 0 ? x : 0;
+}
+
+/* Resident pages of a process. The kernel counts in batches a CPU; what has not been folded in yet is missing. */
+static __always_inline u64 mm_rss_pages(struct mm_struct *mm)
+{
+	struct mm_struct___old *old = (void *)mm;
+	s64 sum;
+
+	if (bpf_core_field_exists(old->rss_stat.count))
+		sum = BPF_CORE_READ(old, rss_stat.count[0].counter) + BPF_CORE_READ(old, rss_stat.count[1].counter) +
+		      BPF_CORE_READ(old, rss_stat.count[3].counter);
+	else
+		sum = BPF_CORE_READ(mm, rss_stat[0].count) + BPF_CORE_READ(mm, rss_stat[1].count) +
+		      BPF_CORE_READ(mm, rss_stat[3].count);
+	return positive(sum);
+}
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * How long an agent's tasks ran, waited for a CPU, and waited for something else, and for what.
+ *
+ * One hook, tp_btf/sched_switch, and one record a scheduling cycle, when the task leaves the CPU: the scheduler keeps the books
+ * already. The growth of se.sum_exec_runtime since the last switch-out is the stint, that of sched_info.run_delay the time
+ * in the run queue, what is left of the gap is the wait. So the sums equal /proc/PID/schedstat by construction.
+ *
+ * Events: up to some 100,000/s a CPU. Cost: see `make bench`; an unwatched task pays one load.
+ */
+#include "core.bpf.h"
+#include "wait.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define TASK_STOPPED_OR_TRACED 0x0c
+#define TASK_DEAD 0x80
+
+SEC("?tp_btf/sched_switch")
+int BPF_PROG(sched__switch, bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
+{
+	u64 now, exec, delay, gap, runq, stint;
+	struct membership *m;
+	struct so_lane *l;
+	u32 wait, next_wait = SO_WAIT_NONE, flags = 0;
+
+	if (!prev->bpf_storage)
+		return 0;
+	m = bpf_task_storage_get(&tasks, prev, 0, 0);
+	if (!m)
+		return 0;
+	l = lane_get(0);
+	if (!l)
+		return 0;
+
+	now = bpf_ktime_get_ns();
+	exec = prev->se.sum_exec_runtime;
+	delay = prev->sched_info.run_delay;
+	gap = now - m->off_ns;
+	runq = delay - m->delay_ns;
+	stint = exec - m->exec_ns;
+	wait = m->wait;
+	if (!preempt && prev_state) {
+		if (prev_state & TASK_DEAD)
+			flags = SO_CYCLE_DEAD;
+		else if (prev_state & TASK_STOPPED_OR_TRACED)
+			next_wait = SO_WAIT_OTHER;
+		else
+			next_wait = wait_reason(prev, m->flags);
+	}
+	if (m->flags & MEMBER_FIRST)
+		flags |= SO_CYCLE_FIRST;
+
+	/* Compiler barriers only: the reader retries, and is off by one cycle at worst where the hardware reorders. */
+	m->seq++;
+	barrier();
+	m->off_ns = now;
+	m->exec_ns = exec;
+	m->delay_ns = delay;
+	m->wait = next_wait;
+	m->flags &= ~MEMBER_FIRST;
+	barrier();
+	m->seq++;
+
+	if ((gap | runq | stint) >> 32) {
+		struct so_cycle_long *c = lane_stage(l, SO_CYCLE_LONG, 2);
+
+		head_fill(&c->head, SO_CYCLE_LONG, 2, m->agent, prev->pid, now);
+		c->gap_ns = gap;
+		c->runq_ns = runq;
+		c->stint_ns = stint;
+		c->pad0 = 0;
+		c->wait = wait;
+		c->next = next_wait;
+		c->flags = flags;
+		__builtin_memset(c->pad, 0, sizeof(c->pad));
+	} else {
+		struct so_cycle *c = lane_stage(l, SO_CYCLE, 1);
+
+		head_fill(&c->head, SO_CYCLE, 1, m->agent, prev->pid, now);
+		c->gap_ns = gap;
+		c->runq_ns = runq;
+		c->stint_ns = stint;
+		c->wait = wait;
+		c->next = next_wait;
+		c->flags = flags;
+	}
+	return 0;
+}
+
+/* The floor of the benchmark: what an attached program costs that does nothing. Never part of a recording. */
+SEC("?tp_btf/sched_switch")
+int BPF_PROG(bench__empty, bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
+{
+	return 0;
+}

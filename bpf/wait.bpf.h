@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Why a task waits, from what it left on its kernel stack: the saved registers hold the syscall's number and arguments. Costs
+ * no syscall tracing.
+ */
+#ifndef STAKEOUT_WAIT_BPF_H
+#define STAKEOUT_WAIT_BPF_H
+
+#include "core.bpf.h"
+
+#define CFG_SYSCALLS 512
+#define CFG_WAIT_BY_FILE 0x80 /* the reason is in the type of the file behind the first argument */
+
+/* Reason by syscall number, filled by the loader for its architecture: enum so_wait, or CFG_WAIT_BY_FILE. */
+extern const volatile u8 cfg_waits[CFG_SYSCALLS];
+
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define S_IFCHR 0020000
+#define S_IFIFO 0010000
+#define S_IFREG 0100000
+#define S_IFBLK 0060000
+#define S_IFDIR 0040000
+
+static __always_inline u32 wait_by_file(struct task_struct *t, u32 fd, u32 member_flags)
+{
+	struct fdtable *fdt;
+	struct file **files, *file = NULL;
+	struct inode *inode = NULL;
+	u16 mode = 0;
+
+	if (!t->files)
+		return SO_WAIT_OTHER;
+	fdt = t->files->fdt;
+	if (!fdt || fd >= fdt->max_fds)
+		return SO_WAIT_OTHER;
+	files = fdt->fd;
+	if (bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
+		return SO_WAIT_OTHER;
+	inode = BPF_CORE_READ(file, f_inode);
+	if (!inode)
+		return SO_WAIT_OTHER;
+	mode = BPF_CORE_READ(inode, i_mode);
+	switch (mode & S_IFMT) {
+	case S_IFSOCK:
+		return SO_WAIT_NET;
+	case S_IFCHR:
+		return SO_WAIT_INPUT;
+	case S_IFIFO:
+		/* What the user named waits on its standard input for orders; a tool's is a pipeline. */
+		return fd == 0 && (member_flags & SO_SNAP_ROOT) ? SO_WAIT_INPUT : SO_WAIT_PIPE;
+	case S_IFREG:
+	case S_IFBLK:
+	case S_IFDIR:
+		return SO_WAIT_DISK;
+	}
+	return SO_WAIT_OTHER; /* eventfd, signalfd, ... */
+}
+
+/* Reason of the wait that task t is in or about to begin. */
+static __always_inline u32 wait_reason(struct task_struct *t, u32 member_flags)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
+	int nr;
+	u32 reason;
+
+	if (!regs)
+		return SO_WAIT_OTHER;
+	nr = SYSCALL_NR(regs);
+	if (nr < 0)
+		return SO_WAIT_FAULT; /* came in by an exception: no syscall */
+	if (nr >= CFG_SYSCALLS)
+		return SO_WAIT_OTHER;
+	reason = cfg_waits[nr];
+	if (reason == CFG_WAIT_BY_FILE)
+		return wait_by_file(t, SYSCALL_ARG1(regs), member_flags);
+	return reason ? reason : SO_WAIT_OTHER;
+}
+
+#endif

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#include "probe/observer.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/util.h"
+#include "probe/features.h"
+#include "probe/syscalls.h"
+#include "stakeout.skel.h"
+
+#define MAX_LINKS 32
+#define SEED_TURNS 8 /* parents usually come before children in the task list; after pid wrap-around it takes more turns */
+
+struct observer {
+	struct stakeout_bpf *skel;
+	struct ring_buffer *ring;
+	struct bpf_link *seed, *snap, *seed_sockets;
+	struct bpf_link *links[MAX_LINKS];
+	int links_len;
+	struct so_lane *lanes;
+	size_t lanes_bytes;
+	int cpus, stats_fd;
+	observer_batch_fn batch_fn;
+	void *batch_ctx;
+	int64_t drained;
+	struct probe_state probes[PROBE_COUNT];
+};
+
+static int print_none(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	if (log_level < LOG_LEVEL_DEBUG || level == LIBBPF_DEBUG)
+		return 0;
+	return vfprintf(stderr, fmt, args);
+}
+
+/* The probe that a program belongs to, by the prefix of its name; -1: none (benchmark). */
+static int program_probe(const char *name)
+{
+	const char *sep = strstr(name, "__");
+
+	for (int p = 0; sep && p < PROBE_COUNT; p++)
+		if (strlen(probe_infos[p].name) == (size_t)(sep - name) && !strncmp(probe_infos[p].name, name, sep - name))
+			return p;
+	return -1;
+}
+
+static void probes_decide(struct observer *o, const struct observer_config *cfg)
+{
+	for (int p = 0; p < PROBE_COUNT; p++) {
+		struct probe_state *s = &o->probes[p];
+
+		s->name = probe_infos[p].name;
+		if (!cfg->probe_on[p] && p != PROBE_CORE)
+			s->state = "off";
+		else if (probe_available(p, s->why, sizeof(s->why)))
+			s->state = "on";
+		else
+			s->state = "unavailable";
+	}
+}
+
+static bool probe_is_on(const struct observer *o, int p)
+{
+	return p >= 0 && !strcmp(o->probes[p].state, "on");
+}
+
+/* Name of the kernel's tracepoint in a section such as "?tp_btf/sched_switch"; NULL for other kinds. */
+static const char *section_tracepoint(const char *section)
+{
+	const char *name = strstr(section, "tp_btf/");
+
+	return name ? name + strlen("tp_btf/") : NULL;
+}
+
+static void programs_choose(struct observer *o, const struct observer_config *cfg)
+{
+	struct bpf_program *prog;
+
+	bpf_object__for_each_program(prog, o->skel->obj) {
+		const char *name = bpf_program__name(prog), *tp = section_tracepoint(bpf_program__section_name(prog));
+		bool on = probe_is_on(o, program_probe(name)) && (!tp || feature_tracepoint(tp));
+
+		if (cfg->empty && !strcmp(name, "bench__empty"))
+			on = true;
+		bpf_program__set_autoload(prog, on);
+	}
+}
+
+int observer_new(const struct observer_config *cfg, struct observer **ret, char *why, size_t why_len)
+{
+	struct observer *o;
+	int cpus;
+
+	libbpf_set_print(print_none);
+	if (!feature_has(FEATURE_ROOT, why, why_len))
+		return -EPERM;
+	if (!probe_available(PROBE_CORE, why, why_len))
+		return -EOPNOTSUPP;
+	o = calloc(1, sizeof(*o));
+	if (!o)
+		return -ENOMEM;
+	o->stats_fd = -1;
+	probes_decide(o, cfg);
+	o->skel = stakeout_bpf__open();
+	if (!o->skel) {
+		snprintf(why, why_len, "cannot open the BPF object: %s", strerror(errno));
+		observer_free(o);
+		return -EOPNOTSUPP;
+	}
+	cpus = libbpf_num_possible_cpus();
+	if (cpus < 1 || cpus > SO_MAX_CPUS) {
+		snprintf(why, why_len, "%d possible CPUs, at most %d are supported", cpus, SO_MAX_CPUS);
+		observer_free(o);
+		return -EOPNOTSUPP;
+	}
+	o->cpus = cpus;
+	bpf_map__set_max_entries(o->skel->maps.records, cfg->ring_bytes);
+	bpf_map__set_max_entries(o->skel->maps.lanes, cpus * SO_LANES);
+	if (!probe_is_on(o, PROBE_SOCK))
+		bpf_map__set_autocreate(o->skel->maps.sockets, false);
+	if (!probe_is_on(o, PROBE_KMEM))
+		bpf_map__set_autocreate(o->skel->maps.kmem_counts, false);
+	o->skel->rodata->cfg_wake_bytes = cfg->ring_bytes / 4;
+	o->skel->rodata->cfg_page_bytes = sysconf(_SC_PAGESIZE);
+	o->skel->rodata->cfg_candidates = cfg->candidates;
+	o->skel->rodata->cfg_nr_mmap = __NR_mmap;
+	o->skel->rodata->cfg_nr_mremap = __NR_mremap;
+	syscalls_fill_waits((uint8_t *)o->skel->rodata->cfg_waits, sizeof(o->skel->rodata->cfg_waits));
+	programs_choose(o, cfg);
+	if (cfg->bpf_stats)
+		o->stats_fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	*ret = o;
+	return 0;
+}
+
+static int on_batch(void *ctx, void *data, size_t size)
+{
+	struct observer *o = ctx;
+
+	o->drained += size;
+	o->batch_fn(o->batch_ctx, data, size);
+	return 0;
+}
+
+int observer_load(struct observer *o)
+{
+	int err = stakeout_bpf__load(o->skel);
+
+	if (err)
+		return err;
+	o->ring = ring_buffer__new(bpf_map__fd(o->skel->maps.records), on_batch, o, NULL);
+	if (!o->ring)
+		return -errno;
+	o->lanes_bytes = (size_t)o->cpus * SO_LANES * sizeof(struct so_lane);
+	o->lanes = mmap(NULL, o->lanes_bytes, PROT_READ, MAP_SHARED, bpf_map__fd(o->skel->maps.lanes), 0);
+	if (o->lanes == MAP_FAILED) {
+		o->lanes = NULL;
+		return -errno;
+	}
+	return 0;
+}
+
+static int attach_iter(struct bpf_program *prog, struct bpf_link **ret)
+{
+	*ret = bpf_program__attach_iter(prog, NULL);
+	return *ret ? 0 : -errno;
+}
+
+int observer_attach(struct observer *o)
+{
+	struct stakeout_bpf *s = o->skel;
+	struct bpf_program *prog;
+	int err;
+
+	err = attach_iter(s->progs.core__seed, &o->seed);
+	if (!err)
+		err = attach_iter(s->progs.core__snap, &o->snap);
+	if (!err && bpf_program__autoload(s->progs.sock__seed))
+		err = attach_iter(s->progs.sock__seed, &o->seed_sockets);
+	if (err)
+		return err;
+	bpf_object__for_each_program(prog, s->obj) {
+		struct bpf_link *link;
+
+		if (!bpf_program__autoload(prog) || !section_tracepoint(bpf_program__section_name(prog)))
+			continue;
+		if (o->links_len == MAX_LINKS)
+			return -E2BIG;
+		link = bpf_program__attach(prog);
+		if (!link)
+			return -errno;
+		o->links[o->links_len++] = link;
+	}
+	return 0;
+}
+
+void observer_free(struct observer *o)
+{
+	if (!o)
+		return;
+	for (int i = 0; i < o->links_len; i++)
+		bpf_link__destroy(o->links[i]);
+	bpf_link__destroy(o->seed);
+	bpf_link__destroy(o->snap);
+	bpf_link__destroy(o->seed_sockets);
+	if (o->lanes)
+		munmap(o->lanes, o->lanes_bytes);
+	ring_buffer__free(o->ring);
+	stakeout_bpf__destroy(o->skel);
+	if (o->stats_fd >= 0)
+		close(o->stats_fd);
+	free(o);
+}
+
+const struct probe_state *observer_probes(const struct observer *o)
+{
+	return o->probes;
+}
+
+/* Runs an iterator to its end; fn (may be NULL) gets what its program wrote. */
+static int iter_run(struct bpf_link *link, size_t item, observer_snap_fn fn, void *ctx)
+{
+	_cleanup_close_ int fd = bpf_iter_create(bpf_link__fd(link));
+	static char buf[64 * 1024];
+	size_t have = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	for (;;) {
+		size_t used = 0;
+
+		n = read(fd, buf + have, sizeof(buf) - have);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return 0;
+		have += n;
+		for (; fn && have - used >= item; used += item) {
+			struct so_snap s;
+
+			memcpy(&s, buf + used, sizeof(s));
+			fn(ctx, &s);
+		}
+		have -= used;
+		memmove(buf, buf + used, have);
+	}
+}
+
+int observer_seed(struct observer *o, const uint32_t *tgids, const uint32_t *slots, int n)
+{
+	int seeds = bpf_map__fd(o->skel->maps.seeds), added = 0, err = 0;
+
+	for (int i = 0; i < n && !err; i++)
+		err = bpf_map_update_elem(seeds, &tgids[i], &slots[i], BPF_ANY) ? -errno : 0;
+	for (int turn = 0; turn < SEED_TURNS && !err; turn++) {
+		o->skel->bss->seeded = 0;
+		err = iter_run(o->seed, 0, NULL, NULL);
+		if (!o->skel->bss->seeded)
+			break;
+		added += o->skel->bss->seeded;
+	}
+	for (int i = 0; i < n; i++)
+		bpf_map_delete_elem(seeds, &tgids[i]);
+	if (!err && added && o->seed_sockets)
+		err = iter_run(o->seed_sockets, 0, NULL, NULL);
+	return err ? err : added;
+}
+
+int observer_snapshot(struct observer *o, observer_snap_fn fn, void *ctx)
+{
+	/* A pass through the scheduler brings the clock of this CPU's run queue up to date: the program takes its offset. */
+	sched_yield();
+	return iter_run(o->snap, sizeof(struct so_snap), fn, ctx);
+}
+
+int observer_flush(struct observer *o, bool all)
+{
+	int fd = bpf_program__fd(o->skel->progs.core__flush), busy = 0, err = 0;
+
+	for (int cpu = 0; cpu < o->cpus; cpu++) {
+		LIBBPF_OPTS(bpf_test_run_opts, opts, .flags = BPF_F_TEST_RUN_ON_CPU, .cpu = cpu);
+		volatile struct so_lane *l = &o->lanes[cpu * SO_LANES];
+		bool some = all;
+
+		for (int i = 0; i < SO_LANES && !some; i++)
+			some = l[i].used || l[i].busy;
+		if (!some)
+			continue;
+		if (bpf_prog_test_run_opts(fd, &opts)) {
+			if (errno != ENXIO) /* the CPU is offline */
+				err = -errno;
+			continue;
+		}
+		busy += opts.retval;
+	}
+	return err ? err : busy;
+}
+
+int64_t observer_drain(struct observer *o, observer_batch_fn fn, void *ctx)
+{
+	int n;
+
+	o->batch_fn = fn;
+	o->batch_ctx = ctx;
+	o->drained = 0;
+	n = ring_buffer__consume(o->ring);
+	return n < 0 ? n : o->drained;
+}
+
+int observer_fd(const struct observer *o)
+{
+	return ring_buffer__epoll_fd(o->ring);
+}
+
+int observer_programs(struct observer *o, struct observer_prog *ret, int max)
+{
+	struct bpf_program *prog;
+	int n = 0;
+
+	bpf_object__for_each_program(prog, o->skel->obj) {
+		struct bpf_prog_info info = {};
+		__u32 len = sizeof(info);
+
+		if (n == max)
+			break;
+		if (!bpf_program__autoload(prog) || bpf_obj_get_info_by_fd(bpf_program__fd(prog), &info, &len))
+			continue;
+		ret[n++] = (struct observer_prog){ bpf_program__name(prog), info.run_cnt, info.run_time_ns };
+	}
+	return n;
+}
+
+void observer_counts_read(struct observer *o, struct observer_counts *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	for (int i = 0; i < o->cpus * SO_LANES; i++) {
+		volatile struct so_lane *l = &o->lanes[i];
+
+		for (int k = 0; k < SO_KINDS; k++) {
+			ret->seen[k] += l->seen[k];
+			for (int r = 0; r < SO_LOSS_COUNT; r++)
+				ret->lost[k][r] += l->lost[k][r];
+		}
+	}
+	if (o->stats_fd >= 0) {
+		struct observer_prog progs[64];
+		int n = observer_programs(o, progs, 64);
+
+		for (int i = 0; i < n; i++) {
+			ret->bpf_ns += progs[i].ns;
+			ret->bpf_runs += progs[i].runs;
+		}
+	}
+}
+
+void observer_kmem_read(struct observer *o, observer_kmem_fn fn, void *ctx)
+{
+	struct {
+		uint32_t agent, bytes;
+	} key, next;
+	uint64_t values[SO_MAX_CPUS];
+	void *from = NULL;
+	int fd;
+
+	if (!probe_is_on(o, PROBE_KMEM))
+		return;
+	fd = bpf_map__fd(o->skel->maps.kmem_counts);
+	/* The counts only grow; fn's owner takes differences. */
+	while (!bpf_map_get_next_key(fd, from, &next)) {
+		uint64_t sum = 0;
+
+		key = next;
+		from = &key;
+		if (bpf_map_lookup_elem(fd, &key, values))
+			continue;
+		for (int cpu = 0; cpu < o->cpus; cpu++)
+			sum += values[cpu];
+		fn(ctx, key.agent, key.bytes, sum);
+	}
+}
+
+int observer_synthesize(struct observer *o, int cpu, unsigned burst)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .flags = BPF_F_TEST_RUN_ON_CPU, .cpu = cpu);
+
+	o->skel->bss->synthetic_burst = burst;
+	return bpf_prog_test_run_opts(bpf_program__fd(o->skel->progs.core__synthetic), &opts) ? -errno : 0;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The kernel side, as an object with a life: new, load, attach, (seed, flush, drain, snapshot)*, free. */
+#ifndef STAKEOUT_OBSERVER_H
+#define STAKEOUT_OBSERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "abi.h"
+#include "model/metrics.h"
+#include "model/recording.h"
+
+struct observer_config {
+	bool probe_on[PROBE_COUNT];
+	unsigned ring_bytes; /* power of two, a multiple of the page size */
+	bool candidates; /* report execs of processes outside all agents */
+	bool bpf_stats; /* have the kernel time our programs */
+	bool empty; /* attach bench__empty too (benchmark) */
+};
+
+struct observer_counts { /* totals since load */
+	uint64_t seen[SO_KINDS];
+	uint64_t lost[SO_KINDS][SO_LOSS_COUNT];
+	uint64_t bpf_ns; /* run time of all our programs; 0 without bpf_stats */
+	uint64_t bpf_runs;
+};
+
+struct observer_prog { /* one attached program, for `bench` and tests */
+	const char *name;
+	uint64_t runs, ns;
+};
+
+struct observer;
+
+/* Opens, decides which probes this kernel gives. why: one line on failure. -EPERM, -EOPNOTSUPP (says what is missing), -ENOMEM. */
+int observer_new(const struct observer_config *cfg, struct observer **ret, char *why, size_t why_len);
+/* Loads and attaches; strangers are not affected yet. */
+int observer_load(struct observer *o);
+int observer_attach(struct observer *o);
+void observer_free(struct observer *o);
+/* State of each probe, PROBE_COUNT entries, valid as long as o. */
+const struct probe_state *observer_probes(const struct observer *o);
+
+/* Makes n processes agents, with all their threads, descendants, and open sockets. Returns the number of tasks added or a negative errno. */
+int observer_seed(struct observer *o, const uint32_t *tgids, const uint32_t *slots, int n);
+/* Reads all tasks of all agents. fn gets the entries in the order of the kernel's task list. */
+typedef void (*observer_snap_fn)(void *ctx, const struct so_snap *s);
+int observer_snapshot(struct observer *o, observer_snap_fn fn, void *ctx);
+/* Sends what is staged on CPUs that have something (all: on every CPU, so that nothing older than the call remains). Returns the number
+ * of staging buffers that were in use and could not be sent, or a negative errno. */
+int observer_flush(struct observer *o, bool all);
+/* Hands each batch in the ring to fn. Returns the number of bytes drained. */
+typedef void (*observer_batch_fn)(void *ctx, const void *data, size_t size);
+int64_t observer_drain(struct observer *o, observer_batch_fn fn, void *ctx);
+/* Readable when the ring fills between drains. */
+int observer_fd(const struct observer *o);
+void observer_counts_read(struct observer *o, struct observer_counts *ret);
+/* Fills up to max entries; returns how many. */
+int observer_programs(struct observer *o, struct observer_prog *ret, int max);
+/* Calls fn with the count of kernel allocations by agent and size, since load. */
+typedef void (*observer_kmem_fn)(void *ctx, unsigned slot, uint32_t bytes, uint64_t count);
+void observer_kmem_read(struct observer *o, observer_kmem_fn fn, void *ctx);
+/* For tests: makes `burst` synthetic records on CPU cpu. */
+int observer_synthesize(struct observer *o, int cpu, unsigned burst);
+
+#endif
