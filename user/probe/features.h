@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "model/metrics.h"
+
 enum feature_id {
 	FEATURE_BTF, /* /sys/kernel/btf/vmlinux is there and parses */
 	FEATURE_ROOT, /* CAP_BPF + CAP_PERFMON, or CAP_SYS_ADMIN */
@@ -27,6 +29,7 @@ enum feature_id {
 	FEATURE_TP_TCP_RETRANSMIT_SKB,
 	FEATURE_TP_KMALLOC,
 	FEATURE_TP_KMEM_CACHE_ALLOC,
+	FEATURE_RAW_TP_RUN, /* raw_tp programs can be run on a CPU of our choice (BPF_PROG_TEST_RUN) */
 	FEATURE_LOCKDOWN_OK, /* lockdown is not "confidentiality" */
 	FEATURE_COUNT
 };
@@ -41,5 +44,17 @@ extern const struct feature_info feature_infos[FEATURE_COUNT];
 bool feature_has(enum feature_id f, char *why, size_t why_len);
 /* Whether the BTF of the running kernel has the tracepoint `name` for tp_btf programs. */
 bool feature_tracepoint(const char *name);
+
+/* What a probe is built on. A probe is available when all that it needs is; what is optional only leaves out a part of it. */
+struct probe_requirement {
+	enum probe_id probe;
+	enum feature_id feature;
+	const char *how; /* mechanism, as in the program's section: "tp_btf/sched_switch"; "-" when no program hangs on it */
+	const char *without; /* what is missing without an optional one; NULL: required */
+};
+/* The requirements of a probe, ret_len of them. */
+const struct probe_requirement *probe_requirements(enum probe_id p, int *ret_len);
+/* Whether the kernel gives the probe all that it needs. why (may be NULL) gets the first reason when not, "" otherwise. */
+bool probe_available(enum probe_id p, char *why, size_t why_len);
 
 #endif

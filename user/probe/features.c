@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/util.h"
+#include "probe/features.h"
+
+#define BTF_FILE "/sys/kernel/btf/vmlinux"
+#define USER_NS_INIT "user:[4026531837]" /* PROC_USER_INIT_INO: the same on every kernel */
+#define CAP_BIT(cap) (1ULL << (cap))
+enum { CAP_SYS_ADMIN_NR = 21, CAP_PERFMON_NR = 38, CAP_BPF_NR = 39 }; /* include/uapi/linux/capability.h */
+
+const struct feature_info feature_infos[FEATURE_COUNT] = {
+	[FEATURE_BTF] = { "kernel BTF", "5.4, CONFIG_DEBUG_INFO_BTF" },
+	[FEATURE_ROOT] = { "privileges", "5.8 for CAP_BPF and CAP_PERFMON in place of CAP_SYS_ADMIN" },
+	[FEATURE_TASK_STORAGE] = { "task storage for tracing", "5.12, commit a10787e6d58c" },
+	[FEATURE_SK_STORAGE] = { "socket storage for tracing", "5.11, commit 8e4597c627fb" },
+	[FEATURE_RINGBUF] = { "BPF ring buffer", "5.8, commit 457f44363a88" },
+	[FEATURE_ITER_TASK] = { "task iterator", "5.8, commit eaaacd23910f" },
+	[FEATURE_SCHED_INFO] = { "run-queue times in sched_info", "CONFIG_SCHED_INFO" },
+	[FEATURE_TP_SCHED_SWITCH] = { "tracepoint sched_switch", "2.6" },
+	[FEATURE_TP_SCHED_PROCESS_FORK] = { "tracepoint sched_process_fork", "2.6" },
+	[FEATURE_TP_SCHED_PROCESS_EXEC] = { "tracepoint sched_process_exec", "3.4" },
+	[FEATURE_TP_SCHED_PROCESS_EXIT] = { "tracepoint sched_process_exit", "2.6" },
+	[FEATURE_TP_RSS_STAT] = { "tracepoint rss_stat", "5.5" },
+	[FEATURE_TP_VM_UNMAPPED_AREA] = { "tracepoint vm_unmapped_area", "5.8" },
+	[FEATURE_TP_INET_SOCK_SET_STATE] = { "tracepoint inet_sock_set_state", "4.16" },
+	[FEATURE_TP_SOCK_SEND_LENGTH] = { "tracepoint sock_send_length", "6.3" },
+	[FEATURE_TP_SOCK_RECV_LENGTH] = { "tracepoint sock_recv_length", "6.3" },
+	[FEATURE_TP_SK_DATA_READY] = { "tracepoint sk_data_ready", "6.3" },
+	[FEATURE_TP_TCP_RETRANSMIT_SKB] = { "tracepoint tcp_retransmit_skb", "4.15" },
+	[FEATURE_TP_KMALLOC] = { "tracepoint kmalloc", "2.6" },
+	[FEATURE_TP_KMEM_CACHE_ALLOC] = { "tracepoint kmem_cache_alloc", "2.6" },
+	[FEATURE_RAW_TP_RUN] = { "test runs of raw_tp programs", "5.10, commit 1b4d60ec162f" },
+	[FEATURE_LOCKDOWN_OK] = { "lockdown", "5.4, kernel_lockdown(7)" },
+};
+
+/*
+ * Features that show in the kernel's BTF: a type or function of that name, or a member of a type. The trace_* hooks of
+ * tp_btf programs have a typedef each. Looking costs microseconds where loading a trial program costs a millisecond.
+ */
+static const struct btf_sign {
+	enum feature_id feature;
+	uint32_t kind;
+	const char *name;
+	const char *member; /* NULL: the name is enough */
+} btf_signs[] = {
+	/* Before tracing programs could use task storage, it was kept in the LSM's blob and not in task_struct. */
+	{ FEATURE_TASK_STORAGE, BTF_KIND_STRUCT, "task_struct", "bpf_storage" },
+	{ FEATURE_SK_STORAGE, BTF_KIND_FUNC, "bpf_sk_storage_get_tracing", NULL },
+	{ FEATURE_RINGBUF, BTF_KIND_ENUM, "bpf_map_type", "BPF_MAP_TYPE_RINGBUF" },
+	{ FEATURE_ITER_TASK, BTF_KIND_FUNC, "bpf_iter_task", NULL },
+	{ FEATURE_SCHED_INFO, BTF_KIND_STRUCT, "sched_info", "run_delay" },
+	{ FEATURE_TP_SCHED_SWITCH, BTF_KIND_TYPEDEF, "btf_trace_sched_switch", NULL },
+	{ FEATURE_TP_SCHED_PROCESS_FORK, BTF_KIND_TYPEDEF, "btf_trace_sched_process_fork", NULL },
+	{ FEATURE_TP_SCHED_PROCESS_EXEC, BTF_KIND_TYPEDEF, "btf_trace_sched_process_exec", NULL },
+	{ FEATURE_TP_SCHED_PROCESS_EXIT, BTF_KIND_TYPEDEF, "btf_trace_sched_process_exit", NULL },
+	{ FEATURE_TP_RSS_STAT, BTF_KIND_TYPEDEF, "btf_trace_rss_stat", NULL },
+	{ FEATURE_TP_VM_UNMAPPED_AREA, BTF_KIND_TYPEDEF, "btf_trace_vm_unmapped_area", NULL },
+	{ FEATURE_TP_INET_SOCK_SET_STATE, BTF_KIND_TYPEDEF, "btf_trace_inet_sock_set_state", NULL },
+	{ FEATURE_TP_SOCK_SEND_LENGTH, BTF_KIND_TYPEDEF, "btf_trace_sock_send_length", NULL },
+	{ FEATURE_TP_SOCK_RECV_LENGTH, BTF_KIND_TYPEDEF, "btf_trace_sock_recv_length", NULL },
+	{ FEATURE_TP_SK_DATA_READY, BTF_KIND_TYPEDEF, "btf_trace_sk_data_ready", NULL },
+	{ FEATURE_TP_TCP_RETRANSMIT_SKB, BTF_KIND_TYPEDEF, "btf_trace_tcp_retransmit_skb", NULL },
+	{ FEATURE_TP_KMALLOC, BTF_KIND_TYPEDEF, "btf_trace_kmalloc", NULL },
+	{ FEATURE_TP_KMEM_CACHE_ALLOC, BTF_KIND_TYPEDEF, "btf_trace_kmem_cache_alloc", NULL },
+	{ FEATURE_RAW_TP_RUN, BTF_KIND_FUNC, "bpf_prog_test_run_raw_tp", NULL },
+};
+
+/* In the order of the probes; what all else rests on comes first, so that it is also the first reason given. */
+static const struct probe_requirement requirements[] = {
+	{ PROBE_CORE, FEATURE_ROOT, "-", NULL },
+	{ PROBE_CORE, FEATURE_BTF, "-", NULL },
+	{ PROBE_CORE, FEATURE_LOCKDOWN_OK, "-", NULL },
+	{ PROBE_CORE, FEATURE_TASK_STORAGE, "map", NULL },
+	{ PROBE_CORE, FEATURE_RINGBUF, "map", NULL },
+	{ PROBE_CORE, FEATURE_ITER_TASK, "iter/task", NULL },
+	{ PROBE_CORE, FEATURE_RAW_TP_RUN, "raw_tp", NULL },
+	{ PROBE_CORE, FEATURE_TP_SCHED_PROCESS_FORK, "tp_btf/sched_process_fork", NULL },
+	{ PROBE_CORE, FEATURE_TP_SCHED_PROCESS_EXEC, "tp_btf/sched_process_exec", NULL },
+	{ PROBE_CORE, FEATURE_TP_SCHED_PROCESS_EXIT, "tp_btf/sched_process_exit", NULL },
+	{ PROBE_SCHED, FEATURE_TP_SCHED_SWITCH, "tp_btf/sched_switch", NULL },
+	{ PROBE_SCHED, FEATURE_SCHED_INFO, "-", NULL },
+	{ PROBE_PROC, FEATURE_TP_SCHED_PROCESS_FORK, "tp_btf/sched_process_fork", NULL },
+	{ PROBE_PROC, FEATURE_TP_SCHED_PROCESS_EXEC, "tp_btf/sched_process_exec", NULL },
+	{ PROBE_PROC, FEATURE_TP_SCHED_PROCESS_EXIT, "tp_btf/sched_process_exit", NULL },
+	{ PROBE_MEM, FEATURE_TP_RSS_STAT, "tp_btf/rss_stat", "peak of resident memory within an interval" },
+	{ PROBE_MEM, FEATURE_TP_VM_UNMAPPED_AREA, "tp_btf/vm_unmapped_area", "mmap sizes" },
+	{ PROBE_SOCK, FEATURE_SK_STORAGE, "map", NULL },
+	{ PROBE_SOCK, FEATURE_TP_SOCK_SEND_LENGTH, "tp_btf/sock_send_length", NULL },
+	{ PROBE_SOCK, FEATURE_TP_SOCK_RECV_LENGTH, "tp_btf/sock_recv_length", NULL },
+	{ PROBE_SOCK, FEATURE_TP_INET_SOCK_SET_STATE, "tp_btf/inet_sock_set_state", NULL },
+	{ PROBE_SOCK, FEATURE_TP_SK_DATA_READY, "tp_btf/sk_data_ready", "when data arrived" },
+	{ PROBE_SOCK, FEATURE_TP_TCP_RETRANSMIT_SKB, "tp_btf/tcp_retransmit_skb", "retransmits" },
+	{ PROBE_KMEM, FEATURE_TP_KMALLOC, "tp_btf/kmalloc", NULL },
+	{ PROBE_KMEM, FEATURE_TP_KMEM_CACHE_ALLOC, "tp_btf/kmem_cache_alloc", NULL },
+};
+
+static struct {
+	enum { UNKNOWN, HAS, LACKS } state;
+	char why[160];
+} cache[FEATURE_COUNT];
+
+static struct btf *vmlinux; /* loaded once, kept: finding further tracepoints needs it */
+
+static bool lacks(enum feature_id f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static bool lacks(enum feature_id f, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(cache[f].why, sizeof(cache[f].why), fmt, args);
+	va_end(args);
+	return false;
+}
+
+/* ---- BTF ---- */
+
+/* Members of anonymous structs and unions count as the outer type's own; with structure randomization all of them are. */
+static bool type_has_member(const struct btf *btf, const struct btf_type *type, const char *name)
+{
+	if (btf_is_enum(type)) {
+		for (int i = 0; i < btf_vlen(type); i++)
+			if (!strcmp(btf__name_by_offset(btf, btf_enum(type)[i].name_off), name))
+				return true;
+		return false;
+	}
+	for (int i = 0; i < btf_vlen(type); i++) {
+		const struct btf_member *m = &btf_members(type)[i];
+		const char *member = btf__name_by_offset(btf, m->name_off);
+		const struct btf_type *inner;
+
+		if (!strcmp(member, name))
+			return true;
+		inner = *member ? NULL : btf__type_by_id(btf, m->type);
+		if (inner && btf_is_composite(inner) && type_has_member(btf, inner, name))
+			return true;
+	}
+	return false;
+}
+
+/* All signs in one pass: libbpf's look-up by name walks all of the some 100,000 types each time. */
+static void find_signs(const struct btf *btf)
+{
+	uint32_t len = btf__type_cnt(btf);
+
+	for (uint32_t id = 1; id < len; id++) {
+		const struct btf_type *type = btf__type_by_id(btf, id);
+		uint32_t kind = btf_kind(type);
+		const char *name;
+
+		if (kind != BTF_KIND_TYPEDEF && kind != BTF_KIND_FUNC && kind != BTF_KIND_STRUCT && kind != BTF_KIND_ENUM)
+			continue;
+		name = btf__name_by_offset(btf, type->name_off);
+		if (!name || !strchr("bts", name[0])) /* first letters of all the names sought, and "" */
+			continue;
+		for (size_t i = 0; i < ARRAY_SIZE(btf_signs); i++) {
+			const struct btf_sign *s = &btf_signs[i];
+
+			if (kind == s->kind && !strcmp(name, s->name) && (!s->member || type_has_member(btf, type, s->member)))
+				cache[s->feature].state = HAS;
+		}
+	}
+}
+
+static bool test_btf(enum feature_id f)
+{
+	libbpf_print_fn_t print;
+
+	/* libbpf would go on to look for a kernel image in /boot, but what counts is what the kernel itself can resolve. */
+	if (access(BTF_FILE, R_OK))
+		return lacks(f, "%s: %s; the kernel needs CONFIG_DEBUG_INFO_BTF=y", BTF_FILE, strerror(errno));
+	print = libbpf_set_print(NULL);
+	vmlinux = btf__load_vmlinux_btf();
+	libbpf_set_print(print);
+	if (!vmlinux)
+		return lacks(f, "%s can't be parsed: %s", BTF_FILE, strerror(errno));
+	find_signs(vmlinux);
+	return true;
+}
+
+/* For all features that have a sign: found is noted when the BTF is loaded. */
+static bool test_sign(enum feature_id f)
+{
+	if (!feature_has(FEATURE_BTF, NULL, 0))
+		return lacks(f, "%s is unknown without the kernel's BTF", feature_infos[f].name);
+	return cache[f].state == HAS || lacks(f, "this kernel has no %s (since %s)", feature_infos[f].name, feature_infos[f].since);
+}
+
+bool feature_tracepoint(const char *name)
+{
+	char type[128];
+
+	if (!feature_has(FEATURE_BTF, NULL, 0))
+		return false;
+	snprintf(type, sizeof(type), "btf_trace_%s", name);
+	for (size_t i = 0; i < ARRAY_SIZE(btf_signs); i++)
+		if (!strcmp(btf_signs[i].name, type))
+			return feature_has(btf_signs[i].feature, NULL, 0);
+	return btf__find_by_name_kind(vmlinux, type, BTF_KIND_TYPEDEF) > 0;
+}
+
+/* ---- the rest ---- */
+
+static bool test_root(enum feature_id f)
+{
+	const uint64_t enough = CAP_BIT(CAP_BPF_NR) | CAP_BIT(CAP_PERFMON_NR);
+	char status[8192], ns[64];
+	const char *line;
+	unsigned long long caps = 0;
+	ssize_t len;
+	int fd;
+
+	if (file_read("/proc/self/status", status, sizeof(status)) <= 0)
+		return lacks(f, "/proc/self/status can't be read");
+	line = strstr(status, "\nCapEff:");
+	if (line)
+		sscanf(line + 8, "%llx", &caps);
+	if (!(caps & CAP_BIT(CAP_SYS_ADMIN_NR)) && (caps & enough) != enough)
+		return lacks(f, "not root: run as root, or with CAP_BPF and CAP_PERFMON");
+	len = readlink("/proc/self/ns/user", ns, sizeof(ns) - 1);
+	if (len > 0) {
+		ns[len] = 0;
+		if (strcmp(ns, USER_NS_INIT))
+			return lacks(f, "root of a user namespace only; run as root of the host");
+	}
+	/* Containers often filter bpf(2) even for root. */
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "so_probe", 4, 4, 1, NULL);
+	if (fd < 0)
+		return lacks(f, "bpf(2) is refused: %s (a container's seccomp filter?)", strerror(errno));
+	close(fd);
+	return true;
+}
+
+static bool test_lockdown(enum feature_id f)
+{
+	char text[128];
+
+	/* "none integrity [confidentiality]"; no file: no lockdown in this kernel, or securityfs is not mounted. */
+	if (file_read("/sys/kernel/security/lockdown", text, sizeof(text)) <= 0 || !strstr(text, "[confidentiality]"))
+		return true;
+	return lacks(f, "kernel lockdown is \"confidentiality\", which keeps BPF from reading kernel memory");
+}
+
+bool feature_has(enum feature_id f, char *why, size_t why_len)
+{
+	static bool (*const tests[FEATURE_COUNT])(enum feature_id f) = {
+		[FEATURE_BTF] = test_btf,
+		[FEATURE_ROOT] = test_root,
+		[FEATURE_LOCKDOWN_OK] = test_lockdown,
+	};
+
+	if (cache[f].state == UNKNOWN)
+		cache[f].state = (tests[f] ? tests[f] : test_sign)(f) ? HAS : LACKS;
+	if (why && why_len)
+		snprintf(why, why_len, "%s", cache[f].why);
+	return cache[f].state == HAS;
+}
+
+const struct probe_requirement *probe_requirements(enum probe_id p, int *ret_len)
+{
+	size_t first = 0, end;
+
+	while (first < ARRAY_SIZE(requirements) && requirements[first].probe != p)
+		first++;
+	for (end = first; end < ARRAY_SIZE(requirements) && requirements[end].probe == p;)
+		end++;
+	*ret_len = (int)(end - first);
+	return requirements + first;
+}
+
+bool probe_available(enum probe_id p, char *why, size_t why_len)
+{
+	int len;
+	const struct probe_requirement *r = probe_requirements(p, &len);
+
+	if (why && why_len)
+		*why = 0;
+	for (int i = 0; i < len; i++)
+		if (!r[i].without && !feature_has(r[i].feature, why, why_len))
+			return false;
+	return true;
+}
