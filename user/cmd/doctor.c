@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/* `stakeout doctor`: what this host allows, probe by probe. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "cmd/cmd.h"
+#include "cmd/options.h"
+#include "lib/log.h"
+#include "lib/util.h"
+#include "probe/features.h"
+
+static void show(const char *name, const char *text)
+{
+	printf("  %-34s%s\n", name, text);
+}
+
+static void show_host(void)
+{
+	struct utsname u;
+	char text[256];
+	ssize_t n;
+
+	if (!uname(&u)) {
+		snprintf(text, sizeof(text), "%.80s %.80s, %ld CPUs", u.release, u.machine, sysconf(_SC_NPROCESSORS_ONLN));
+		show("kernel", text);
+	}
+	n = file_read("/proc/sys/net/core/bpf_jit_enable", text, sizeof(text));
+	if (n > 0)
+		show("BPF compiler", text[0] == '0' ? "off: every event costs several times more (sysctl net.core.bpf_jit_enable=1)" : "on");
+	n = file_read("/sys/kernel/security/lockdown", text, sizeof(text));
+	if (n > 0)
+		text[strcspn(text, "\n")] = 0;
+	show("lockdown mode", n > 0 ? text_sanitize(text) : "none (not in this kernel, or securityfs is not mounted)");
+}
+
+static void show_features(void)
+{
+	char why[160], text[256];
+
+	printf("\nKernel features\n");
+	for (int f = 0; f < FEATURE_COUNT; f++) {
+		bool has = feature_has(f, why, sizeof(why));
+
+		snprintf(text, sizeof(text), "%s%s", has ? "available" : "missing: ", why);
+		show(feature_infos[f].name, text);
+	}
+}
+
+static void show_hooks(enum probe_id probe)
+{
+	int len;
+	const struct probe_requirement *r = probe_requirements(probe, &len);
+
+	for (int i = 0; i < len; i++) {
+		bool has = feature_has(r[i].feature, NULL, 0);
+		char name[64], text[160];
+
+		if (!strcmp(r[i].how, "-") || !strcmp(r[i].how, "map"))
+			snprintf(name, sizeof(name), "  %s", feature_infos[r[i].feature].name);
+		else
+			snprintf(name, sizeof(name), "  %s", r[i].how);
+		snprintf(text, sizeof(text), "%s%s%s", has ? "yes" : "no", has || !r[i].without ? "" : ": without it, no ",
+			 has || !r[i].without ? "" : r[i].without);
+		show(name, text);
+	}
+}
+
+/* Returns how many probes are available. */
+static int show_probes(void)
+{
+	int available = 0;
+
+	printf("\nProbes, and what they hook\n");
+	for (int p = 0; p < PROBE_COUNT; p++) {
+		char why[160], text[320];
+		bool has = probe_available(p, why, sizeof(why));
+
+		available += has;
+		if (has)
+			snprintf(text, sizeof(text), "available, %s by default: %s", probe_infos[p].on ? "on" : "off", probe_infos[p].help);
+		else
+			snprintf(text, sizeof(text), "unavailable: %s", why);
+		show(probe_infos[p].name, text);
+		show_hooks(p);
+	}
+	return available;
+}
+
+int cmd_doctor(int argc, char **argv)
+{
+	char why[160];
+	int available;
+
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+		printf("Usage: stakeout doctor\n\nSays what this host allows: kernel features, and what each probe hooks and how.\n"
+		       "Exit status: 0 when recording is possible, 3 when it is not.\n");
+		return EXIT_DONE;
+	}
+	if (argc > 1) {
+		log_err(0, "doctor takes no arguments, not '%s'; see `stakeout doctor --help`", argv[1]);
+		return EXIT_USAGE;
+	}
+	printf("Host\n");
+	show_host();
+	show_features();
+	available = show_probes();
+	/* Without the scheduler's probe there is no ledger, and nothing that a recording is for. */
+	if (!probe_available(PROBE_CORE, why, sizeof(why)) || !probe_available(PROBE_SCHED, why, sizeof(why))) {
+		printf("\nRecording is impossible here: %s\n", why);
+		return EXIT_DENIED;
+	}
+	printf("\nRecording is possible: %d of %d probes are available.\n", available, PROBE_COUNT);
+	return EXIT_DONE;
+}
