@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+"""The demo agent keeps books of its own: what stakeout says of it must agree."""
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+STAKEOUT = os.path.join(ROOT, os.environ.get("O") or "build", "stakeout")
+DEMO = os.path.join(ROOT, "tools/demo")
+PYTHON = "/usr/bin/python3"
+REFUSED = 3
+
+
+@pytest.fixture(scope="module")
+def services():
+    """Ports of the mock services, which are no descendants of what is observed."""
+    done = subprocess.run([PYTHON, f"{DEMO}/services.py", "--daemon", "--while-pid", str(os.getpid())],
+                          stdout=subprocess.PIPE, check=True)
+    return done.stdout.decode().strip()
+
+
+class Observed:
+    def __init__(self, lines, books, report):
+        self.books, self.report = books, report
+        self.header = lines[0]
+        self.intervals = [line for line in lines if line["kind"] == "interval"]
+        self.total = next(line for line in lines if line["kind"] == "total")
+        (self.agent,) = self.total["agents"]
+
+    def need(self, probe):
+        state = next(p for p in self.header["probes"] if p["name"] == probe)
+        if state["state"] == "unavailable":
+            pytest.skip(f"kernel: {probe}: {state['why']}")
+
+    def counter(self, name):
+        return self.agent["counters"].get(name, 0)
+
+    def hist_count(self, name):
+        return self.agent["hist"].get(name, {"count": 0})["count"]
+
+
+@pytest.fixture(scope="module")
+def observed(services, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    recording, books = folder / "demo.ndjson", folder / "agent.json"
+    done = subprocess.run(
+        [STAKEOUT, "record", "-o", recording, "--", PYTHON, f"{DEMO}/agent.py", "--services", services, "--steps", "8",
+         "--refused", str(REFUSED), "--model-delay-ms", "60", "--cpu-ms", "40", "--json", books],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    with open(recording, encoding="utf-8") as f:
+        lines = [json.loads(line) for line in f]
+    return Observed(lines, json.loads(books.read_text()), done.stdout)
+
+
+def test_nothing_lost(observed):
+    assert not any(observed.total["observer"]["lost"].values())
+
+
+def test_forks_and_execs_are_exact(observed):
+    observed.need("proc")
+    assert observed.counter("forks") == observed.books["forks"]
+    assert observed.counter("execs") == observed.books["execs"]
+
+
+def test_every_tool_is_named_and_counted(observed):
+    observed.need("proc")
+    ran = {tool["name"]: tool["hist"]["tool_ns"]["count"] for tool in observed.agent["tools"]}
+    assert ran == observed.books["tools"]
+    assert observed.hist_count("launch_ns") == observed.books["forks"]
+
+
+def test_tools_took_no_longer_than_the_agent_waited_for_them(observed):
+    observed.need("proc")
+    shell = next(tool for tool in observed.agent["tools"] if tool["name"] == "sh")
+    assert 0 < shell["hist"]["tool_ns"]["sum"] < observed.books["timings"]["tool"]["sum_ns"]
+
+
+def test_connects_are_exact(observed):
+    observed.need("sock")
+    assert observed.counter("connects") == sum(observed.books["connects"].values())
+    assert observed.counter("connects_failed") == observed.books["connects_failed"] == REFUSED
+
+
+def test_connect_time_is_within_what_the_agent_measured(observed):
+    """The agent's clock starts before the system call and stops in a later turn of its event loop."""
+    observed.need("sock")
+    connect = observed.agent["hist"]["connect_ns"]
+    assert connect["count"] == sum(observed.books["connects"].values())
+    assert 0 < connect["sum"] < observed.books["timings"]["connect"]["sum_ns"]
+
+
+def test_bytes_are_exact(observed):
+    """Also those by which the event loop wakes itself through a socket pair of its own."""
+    observed.need("sock")
+    assert observed.counter("sent_bytes") == sum(observed.books["sent_bytes"].values())
+    assert observed.counter("received_bytes") == sum(observed.books["received_bytes"].values())
+
+
+def test_cpu_time_agrees_with_getrusage(observed):
+    """The agent asks before its interpreter winds up, hence the tolerance."""
+    observed.need("sched")
+    books = sum(sum(observed.books[key].values()) for key in ("cpu_user_s", "cpu_system_s"))
+    seen = (observed.counter("cpu_user_ns") + observed.counter("cpu_system_ns")) / 1e9
+    assert seen == pytest.approx(books, rel=0.05)
+    assert observed.agent["hist"]["oncpu_ns"]["sum"] / 1e9 == pytest.approx(books, rel=0.05)
+
+
+def test_minor_faults_agree_with_getrusage(observed):
+    """What comes after the agent asked is the end of its interpreter."""
+    observed.need("mem")
+    books = sum(observed.books["faults_minor"].values())
+    assert books <= observed.counter("faults_minor") <= books * 1.02 + 100
+
+
+def test_ledger_of_every_interval_closes(observed):
+    observed.need("sched")
+    whole = observed.intervals[1:-1]  # the agent is there from end to end
+    assert whole
+    for interval in whole:
+        (agent,) = interval["agents"]
+        wall_s = interval["end_s"] - interval["start_s"]
+        assert sum(agent["ledger"]["main_s"].values()) == pytest.approx(wall_s, rel=0.001)
+
+
+def test_report_is_printed_at_the_end(observed):
+    assert "python3" in observed.report
+    for name in observed.books["tools"]:
+        assert name in observed.report
+
+
+def test_interrupted_demo_still_prints_its_books(services):
+    agent = subprocess.Popen([PYTHON, f"{DEMO}/agent.py", "--services", services, "--seconds", "60", "--raw"],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # The loop's own socket pair and three more: it handles signals, and some connections are in its books.
+    wait_until(lambda: agent.poll() is not None or sockets(agent.pid) >= 5)
+    agent.terminate()
+    out, err = agent.communicate(timeout=60)
+    assert (agent.returncode, err) == (0, "")
+    books = json.loads(out)
+    assert books["interrupted"] and books["timings"]
+    for timing in books["timings"].values():
+        assert (timing["count"], timing["sum_ns"]) == (len(timing["raw_ns"]), sum(timing["raw_ns"]))
+
+
+def test_demo_starts_services_that_end_with_it():
+    done = subprocess.run([PYTHON, f"{DEMO}/agent.py", "--steps", "1", "--model-delay-ms", "1", "--token-gap-ms", "0"],
+                          stdout=subprocess.PIPE, check=True, timeout=120)
+    books = json.loads(done.stdout)
+    assert books["steps"] == 1 and books["tools_failed"] == 0
+    assert set(books["connects"]) == {"model", "db", "cache"}
+    mark = str(books["pid"]).encode()
+    wait_until(lambda: not any(b"services.py" in line and mark in line.split(b"\0") for line in command_lines()))
+
+
+def command_lines():
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                yield f.read()
+        except OSError:
+            pass
+
+
+def sockets(pid):
+    try:
+        links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:  # it is gone, or closed one meanwhile
+        return 0
+    return sum(link.startswith("socket:") for link in links)
+
+
+def wait_until(condition):
+    """Waits for an event; the limit only keeps a broken program from hanging the tests."""
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
