@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "lib/util.h"
+#include "sink/json.h"
+
+/* Any bytes, as a JSON string: what isn't UTF-8 is made so. */
+static json_t *text(const char *s)
+{
+	json_t *j = json_string(s);
+	_cleanup_free_ char *clean = j ? NULL : strdup(s);
+
+	return j ? j : json_string(clean ? text_sanitize(clean) : "");
+}
+
+/* JSON has no infinities. */
+static json_t *number(double v)
+{
+	return isfinite(v) ? json_real(v) : json_null();
+}
+
+static json_t *integer(uint64_t v)
+{
+	return v <= INT64_MAX ? json_integer((json_int_t)v) : json_real((double)v);
+}
+
+static json_t *seconds(uint64_t ns)
+{
+	return number((double)ns / 1e9);
+}
+
+static bool probe_on(const struct recording *r, enum probe_id probe)
+{
+	for (int i = 0; i < r->header.probes_len; i++)
+		if (r->header.probes[i].name && !strcmp(r->header.probes[i].name, probe_infos[probe].name))
+			return !strcmp(r->header.probes[i].state, "on");
+	return true;
+}
+
+static json_t *hist_json(const struct hist *h)
+{
+	json_t *j = json_object();
+
+	json_object_set_new(j, "count", integer(h->count));
+	json_object_set_new(j, "mean", number(hist_mean(h)));
+	json_object_set_new(j, "p50", number(hist_quantile(h, 0.5)));
+	json_object_set_new(j, "p90", number(hist_quantile(h, 0.9)));
+	json_object_set_new(j, "p95", number(hist_quantile(h, 0.95)));
+	json_object_set_new(j, "p99", number(hist_quantile(h, 0.99)));
+	json_object_set_new(j, "min", integer(h->min));
+	json_object_set_new(j, "max", integer(h->max));
+	json_object_set_new(j, "sum", integer(h->sum));
+	return j;
+}
+
+/* Metrics of probes that were off are left out: 0 would claim a measurement. */
+static void add_metrics(json_t *to, const struct recording *r, const struct metric_set *m)
+{
+	json_t *counters = json_object(), *gauges = json_object(), *hists = json_object();
+
+	for (int i = 0; i < METRIC_IDS; i++) {
+		const struct metric_info *info = &metric_infos[i];
+
+		if (info->type == METRIC_HIST) {
+			if (m->hist[i] && m->hist[i]->count)
+				json_object_set_new(hists, info->name, hist_json(m->hist[i]));
+		} else if (m->value[i] || probe_on(r, info->probe)) {
+			json_object_set_new(info->type == METRIC_COUNTER ? counters : gauges, info->name, integer(m->value[i]));
+		}
+	}
+	json_object_set_new(to, "counters", counters);
+	json_object_set_new(to, "gauges", gauges);
+	json_object_set_new(to, "hist", hists);
+}
+
+static json_t *ledger_json(const struct agent_data *a)
+{
+	const struct {
+		const char *seconds, *share, *sum;
+		const struct ledger *ledger;
+	} parts[] = { { "main_s", "main_share", "main_sum_s", &a->main }, { "threads_s", "threads_share", "threads_sum_s", &a->threads } };
+	json_t *j = json_object();
+
+	for (size_t p = 0; p < ARRAY_SIZE(parts); p++) {
+		json_t *in_seconds = json_object(), *share = json_object();
+		uint64_t sum = ledger_sum(parts[p].ledger);
+
+		for (int i = 0; i < STATE_COUNT; i++) {
+			uint64_t ns = parts[p].ledger->ns[i];
+
+			json_object_set_new(in_seconds, state_infos[i].name, seconds(ns));
+			json_object_set_new(share, state_infos[i].name, number(sum ? (double)ns / (double)sum : 0));
+		}
+		json_object_set_new(j, parts[p].seconds, in_seconds);
+		json_object_set_new(j, parts[p].share, share);
+		json_object_set_new(j, parts[p].sum, seconds(sum));
+	}
+	return j;
+}
+
+static json_t *cpu_json(const struct metric_set *m, double observed_s)
+{
+	uint64_t user = m->value[M_CPU_USER_NS], system = m->value[M_CPU_SYSTEM_NS];
+	json_t *j = json_object();
+
+	json_object_set_new(j, "user_s", seconds(user));
+	json_object_set_new(j, "system_s", seconds(system));
+	if (observed_s > 0)
+		json_object_set_new(j, "percent", number((double)(user + system) / 1e9 / observed_s * 100));
+	return j;
+}
+
+static json_t *tools_json(const struct recording *r, const struct agent_data *a)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < a->tools_len; i++) {
+		const struct tool_data *t = &a->tools[i];
+		const struct hist *h = t->metrics.hist[M_TOOL_NS];
+		json_t *j = json_object();
+
+		json_object_set_new(j, "name", text(t->name));
+		json_object_set_new(j, "runs", integer((h ? h->count : 0) + t->runs_live));
+		json_object_set_new(j, "live", integer(t->runs_live));
+		json_object_set_new(j, "failed", integer(t->metrics.value[M_EXITS_FAILED]));
+		json_object_set_new(j, "cpu", cpu_json(&t->metrics, 0));
+		add_metrics(j, r, &t->metrics);
+		json_array_append_new(list, j);
+	}
+	return list;
+}
+
+static json_t *exit_json(const struct agent_info *info)
+{
+	json_t *j;
+
+	if (!info->has_exit)
+		return json_null();
+	j = json_object();
+	if (WIFSIGNALED(info->exit_code))
+		json_object_set_new(j, "signal", json_integer(WTERMSIG(info->exit_code)));
+	else
+		json_object_set_new(j, "status", json_integer(WEXITSTATUS(info->exit_code)));
+	return j;
+}
+
+/* The metrics of one probe that the terminal's report gathers in a line, by names of their own. */
+static json_t *memory_json(const struct metric_set *m)
+{
+	json_t *j = json_object();
+
+	json_object_set_new(j, "rss_bytes", integer(m->value[M_RSS_BYTES]));
+	json_object_set_new(j, "rss_peak_bytes", integer(m->value[M_RSS_PEAK_BYTES]));
+	json_object_set_new(j, "faults_minor", integer(m->value[M_FAULTS_MINOR]));
+	json_object_set_new(j, "faults_major", integer(m->value[M_FAULTS_MAJOR]));
+	json_object_set_new(j, "mapped_bytes", integer(m->hist[M_MAP_BYTES] ? m->hist[M_MAP_BYTES]->sum : 0));
+	return j;
+}
+
+static json_t *sockets_json(const struct metric_set *m)
+{
+	static const enum metric_id shown[] = { M_CONNECTS, M_CONNECTS_FAILED, M_ACCEPTS, M_SENT_BYTES, M_RECEIVED_BYTES, M_RETRANSMITS };
+	json_t *j = json_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(shown); i++)
+		json_object_set_new(j, metric_infos[shown[i]].name, integer(m->value[shown[i]]));
+	return j;
+}
+
+static json_t *agent_json(const struct recording *r, const struct recording_agent *agent)
+{
+	const struct agent_info *info = &agent->info;
+	const struct agent_data *a = &agent->total;
+	json_t *j = json_object();
+
+	json_object_set_new(j, "id", json_integer(info->id));
+	json_object_set_new(j, "name", text(info->name));
+	json_object_set_new(j, "pid", json_integer(info->pid));
+	json_object_set_new(j, "start_ticks", integer(info->start_ticks));
+	json_object_set_new(j, "cmdline", text(info->cmdline));
+	json_object_set_new(j, "cgroup", text(info->cgroup));
+	json_object_set_new(j, "alive", json_boolean(a->alive));
+	json_object_set_new(j, "exit", exit_json(info));
+	json_object_set_new(j, "observed_s", number(a->observed_s));
+	json_object_set_new(j, "cpu", cpu_json(&a->metrics, a->observed_s));
+	json_object_set_new(j, "ledger", ledger_json(a));
+	add_metrics(j, r, &a->metrics);
+	json_object_set_new(j, "tools", tools_json(r, a));
+	if (probe_on(r, PROBE_MEM))
+		json_object_set_new(j, "memory", memory_json(&a->metrics));
+	if (probe_on(r, PROBE_SOCK))
+		json_object_set_new(j, "sockets", sockets_json(&a->metrics));
+	return j;
+}
+
+static json_t *observer_json(const struct observer_data *o)
+{
+	json_t *j = json_object(), *lost = json_object();
+	uint64_t sum = 0;
+
+	for (int i = 0; i < o->losses; i++) {
+		json_object_set_new(lost, o->lost[i].reason, integer(o->lost[i].count));
+		sum += o->lost[i].count;
+	}
+	json_object_set_new(j, "cpu_s", number(o->cpu_s));
+	json_object_set_new(j, "bpf_s", o->bpf_s >= 0 ? number(o->bpf_s) : json_null());
+	json_object_set_new(j, "rss_bytes", integer(o->rss_bytes));
+	json_object_set_new(j, "records", integer(o->records));
+	json_object_set_new(j, "lost", lost);
+	json_object_set_new(j, "lost_sum", integer(sum));
+	return j;
+}
+
+static json_t *header_json(const struct recording *r, const char *file)
+{
+	const struct header_data *h = &r->header;
+	json_t *j = json_object(), *host = json_object(), *probes = json_array();
+
+	json_object_set_new(host, "name", text(h->host.name));
+	json_object_set_new(host, "kernel", text(h->host.kernel));
+	json_object_set_new(host, "arch", text(h->host.arch));
+	json_object_set_new(host, "boot_id", text(h->host.boot_id));
+	json_object_set_new(host, "cpus", json_integer(h->host.cpus));
+	for (int i = 0; i < h->probes_len; i++) {
+		json_t *probe = json_object();
+
+		json_object_set_new(probe, "name", text(h->probes[i].name));
+		json_object_set_new(probe, "state", text(h->probes[i].state));
+		json_object_set_new(probe, "why", text(h->probes[i].why));
+		json_array_append_new(probes, probe);
+	}
+	if (file)
+		json_object_set_new(j, "file", text(file));
+	json_object_set_new(j, "host", host);
+	json_object_set_new(j, "start", text(h->start));
+	json_object_set_new(j, "interval_s", number(h->interval_s));
+	json_object_set_new(j, "intervals", integer(r->intervals));
+	json_object_set_new(j, "duration_s", number(r->duration_s));
+	json_object_set_new(j, "complete", json_boolean(r->complete));
+	json_object_set_new(j, "gap", json_boolean(r->gap));
+	json_object_set_new(j, "bad_lines", integer(r->bad_lines));
+	json_object_set_new(j, "note", text(r->note));
+	json_object_set_new(j, "probes", probes);
+	return j;
+}
+
+int json_report(FILE *out, const struct recording *r, const char *file)
+{
+	json_t *root = header_json(r, file), *agents = json_array();
+	int err = 0;
+
+	for (int i = 0; i < r->agents_len; i++)
+		json_array_append_new(agents, agent_json(r, &r->agents[i]));
+	json_object_set_new(root, "agents", agents);
+	json_object_set_new(root, "observer", observer_json(&r->observer));
+	/* jansson passes NULL on: a part that could not be made is a key that is missing, the root one that is NULL */
+	errno = 0;
+	if (!root)
+		err = -ENOMEM;
+	else if (json_dumpf(root, out, JSON_COMPACT | JSON_REAL_PRECISION(15)) || fputc('\n', out) == EOF || fflush(out))
+		err = errno ? -errno : -EIO;
+	json_decref(root);
+	return err;
+}

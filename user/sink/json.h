@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The report for programs: the figures of the terminal's, as one JSON object in one line. */
+#ifndef STAKEOUT_JSON_H
+#define STAKEOUT_JSON_H
+
+#include "model/recording.h"
+
+/* 0, -ENOMEM, or what writing to out met (-EPIPE, -ENOSPC ..). file: the recording's name, or NULL. */
+int json_report(FILE *out, const struct recording *r, const char *file);
+
+#endif
