@@ -37,6 +37,7 @@ const struct feature_info feature_infos[FEATURE_COUNT] = {
 	[FEATURE_TP_TCP_RETRANSMIT_SKB] = { "tracepoint tcp_retransmit_skb", "4.15" },
 	[FEATURE_TP_KMALLOC] = { "tracepoint kmalloc", "2.6" },
 	[FEATURE_TP_KMEM_CACHE_ALLOC] = { "tracepoint kmem_cache_alloc", "2.6" },
+	[FEATURE_ITER_TASK_FILE] = { "open file iterator", "5.8, commit eaaacd23910f" },
 	[FEATURE_RAW_TP_RUN] = { "test runs of raw_tp programs", "5.10, commit 1b4d60ec162f" },
 	[FEATURE_LOCKDOWN_OK] = { "lockdown", "5.4, kernel_lockdown(7)" },
 };
@@ -70,6 +71,7 @@ static const struct btf_sign {
 	{ FEATURE_TP_TCP_RETRANSMIT_SKB, BTF_KIND_TYPEDEF, "btf_trace_tcp_retransmit_skb", NULL },
 	{ FEATURE_TP_KMALLOC, BTF_KIND_TYPEDEF, "btf_trace_kmalloc", NULL },
 	{ FEATURE_TP_KMEM_CACHE_ALLOC, BTF_KIND_TYPEDEF, "btf_trace_kmem_cache_alloc", NULL },
+	{ FEATURE_ITER_TASK_FILE, BTF_KIND_FUNC, "bpf_iter_task_file", NULL },
 	{ FEATURE_RAW_TP_RUN, BTF_KIND_FUNC, "bpf_prog_test_run_raw_tp", NULL },
 };
 
@@ -96,8 +98,9 @@ static const struct probe_requirement requirements[] = {
 	{ PROBE_SOCK, FEATURE_TP_SOCK_SEND_LENGTH, "tp_btf/sock_send_length", NULL },
 	{ PROBE_SOCK, FEATURE_TP_SOCK_RECV_LENGTH, "tp_btf/sock_recv_length", NULL },
 	{ PROBE_SOCK, FEATURE_TP_INET_SOCK_SET_STATE, "tp_btf/inet_sock_set_state", NULL },
-	{ PROBE_SOCK, FEATURE_TP_SK_DATA_READY, "tp_btf/sk_data_ready", "when data arrived" },
+	{ PROBE_SOCK, FEATURE_TP_SK_DATA_READY, "tp_btf/sk_data_ready", "connects and accepts of unix sockets" },
 	{ PROBE_SOCK, FEATURE_TP_TCP_RETRANSMIT_SKB, "tp_btf/tcp_retransmit_skb", "retransmits" },
+	{ PROBE_SOCK, FEATURE_ITER_TASK_FILE, "iter/task_file", "sockets that were open before" },
 	{ PROBE_KMEM, FEATURE_TP_KMALLOC, "tp_btf/kmalloc", NULL },
 	{ PROBE_KMEM, FEATURE_TP_KMEM_CACHE_ALLOC, "tp_btf/kmem_cache_alloc", NULL },
 };

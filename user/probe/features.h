@@ -29,6 +29,7 @@ enum feature_id {
 	FEATURE_TP_TCP_RETRANSMIT_SKB,
 	FEATURE_TP_KMALLOC,
 	FEATURE_TP_KMEM_CACHE_ALLOC,
+	FEATURE_ITER_TASK_FILE,
 	FEATURE_RAW_TP_RUN, /* raw_tp programs can be run on a CPU of our choice (BPF_PROG_TEST_RUN) */
 	FEATURE_LOCKDOWN_OK, /* lockdown is not "confidentiality" */
 	FEATURE_COUNT

@@ -771,7 +771,8 @@ static int set_cgroup(struct targets *t, const char *path, char *why, size_t why
 {
 	struct cgroup_mount *mounts;
 	int len = mounts_read(t, &mounts), err = 0;
-	bool outside = *path == '/', done = false;
+	/* A path with ".." in it that leads nowhere was meant to lead out. */
+	bool outside = *path == '/' || strstr(path, ".."), done = false;
 
 	/* As a path of the file system, if it is absolute; then below each hierarchy's root, as /proc/PID/cgroup shows them. */
 	for (int pass = *path == '/' ? 0 : 1; pass < 2 && !done; pass++)
