@@ -3,13 +3,11 @@
 import json
 import os
 import subprocess
-import time
 
 import pytest
+from conftest import ROOT, STAKEOUT, Recording, wait_for
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-STAKEOUT = os.path.join(ROOT, os.environ.get("O") or "build", "stakeout")
-DEMO = os.path.join(ROOT, "tools/demo")
+DEMO = str(ROOT / "tools/demo")
 PYTHON = "/usr/bin/python3"
 REFUSED = 3
 
@@ -23,15 +21,12 @@ def services():
 
 
 class Observed:
-    def __init__(self, lines, books, report):
-        self.books, self.report = books, report
-        self.header = lines[0]
-        self.intervals = [line for line in lines if line["kind"] == "interval"]
-        self.total = next(line for line in lines if line["kind"] == "total")
-        (self.agent,) = self.total["agents"]
+    def __init__(self, recording, books, report):
+        self.recording, self.books, self.report = recording, books, report
+        (self.agent,) = recording.total["agents"]
 
     def need(self, probe):
-        state = next(p for p in self.header["probes"] if p["name"] == probe)
+        state = next(p for p in self.recording.header["probes"] if p["name"] == probe)
         if state["state"] == "unavailable":
             pytest.skip(f"kernel: {probe}: {state['why']}")
 
@@ -51,13 +46,11 @@ def observed(services, tmp_path_factory):
          "--refused", str(REFUSED), "--model-delay-ms", "60", "--cpu-ms", "40", "--json", books],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    with open(recording, encoding="utf-8") as f:
-        lines = [json.loads(line) for line in f]
-    return Observed(lines, json.loads(books.read_text()), done.stdout)
+    return Observed(Recording(recording), json.loads(books.read_text()), done.stdout)
 
 
 def test_nothing_lost(observed):
-    assert not any(observed.total["observer"]["lost"].values())
+    assert not any(observed.recording.total["observer"]["lost"].values())
 
 
 def test_forks_and_execs_are_exact(observed):
@@ -118,7 +111,7 @@ def test_minor_faults_agree_with_getrusage(observed):
 
 def test_ledger_of_every_interval_closes(observed):
     observed.need("sched")
-    whole = observed.intervals[1:-1]  # the agent is there from end to end
+    whole = observed.recording.intervals[1:-1]  # the agent is there from end to end
     assert whole
     for interval in whole:
         (agent,) = interval["agents"]
@@ -136,7 +129,7 @@ def test_interrupted_demo_still_prints_its_books(services):
     agent = subprocess.Popen([PYTHON, f"{DEMO}/agent.py", "--services", services, "--seconds", "60", "--raw"],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     # The loop's own socket pair and three more: it handles signals, and some connections are in its books.
-    wait_until(lambda: agent.poll() is not None or sockets(agent.pid) >= 5)
+    wait_for("the agent at work", lambda: agent.poll() is not None or sockets(agent.pid) >= 5)
     agent.terminate()
     out, err = agent.communicate(timeout=60)
     assert (agent.returncode, err) == (0, "")
@@ -153,7 +146,7 @@ def test_demo_starts_services_that_end_with_it():
     assert books["steps"] == 1 and books["tools_failed"] == 0
     assert set(books["connects"]) == {"model", "db", "cache"}
     mark = str(books["pid"]).encode()
-    wait_until(lambda: not any(b"services.py" in line and mark in line.split(b"\0") for line in command_lines()))
+    wait_for("the end of the services", lambda: not any(b"services.py" in line and mark in line.split(b"\0") for line in command_lines()))
 
 
 def command_lines():
@@ -172,10 +165,3 @@ def sockets(pid):
         return 0
     return sum(link.startswith("socket:") for link in links)
 
-
-def wait_until(condition):
-    """Waits for an event; the limit only keeps a broken program from hanging the tests."""
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
