@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+"""What the end-to-end tests share: the program under test, agents to watch, and waiting for events instead of for time."""
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STAKEOUT = str(Path(os.environ.get("STAKEOUT") or ROOT / (os.environ.get("O") or "build") / "stakeout").resolve())
+HANG_S = 120  # only a hanging program takes this long
+
+
+def wait_for(what, condition):
+    """Waits until condition() is true, and returns its value."""
+    end = time.monotonic() + HANG_S
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+class Stakeout:
+    """Runs the program in a directory of the test's own."""
+
+    def __init__(self, folder):
+        self.path, self.folder = STAKEOUT, folder
+
+    def __call__(self, *args, wrap=(), **kwargs):
+        kwargs.setdefault("cwd", self.folder)
+        kwargs.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.run([*wrap, self.path, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=HANG_S, **kwargs)
+
+    def start(self, *args, **kwargs):
+        kwargs.setdefault("cwd", self.folder)
+        kwargs.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.Popen([self.path, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+
+    def files(self):
+        return sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*"))
+
+
+class Recording:
+    """The lines of a recording; every one must be whole."""
+
+    def __init__(self, path):
+        text = Path(path).read_text(encoding="utf-8")
+        assert text.endswith("\n")
+        self.lines = [json.loads(line) for line in text.splitlines()]
+        self.header = self.lines[0]
+        self.agents = self.header["agents"] + [line for line in self.lines if line["kind"] == "agent"]
+        self.intervals = [line for line in self.lines if line["kind"] == "interval"]
+        self.total = next((line for line in self.lines if line["kind"] == "total"), None)
+
+    def pids(self):
+        return sorted(a["pid"] for a in self.agents)
+
+
+class Agents:
+    """Starts processes, and ends those that are left, with all that they started."""
+
+    def __init__(self):
+        self.started = []
+
+    def __call__(self, *argv, **kwargs):
+        """Returns when the program runs: Popen comes back after the exec."""
+        kwargs.setdefault("stdin", subprocess.DEVNULL)
+        kwargs.setdefault("stdout", subprocess.DEVNULL)
+        p = subprocess.Popen(list(map(str, argv)), start_new_session=True, **kwargs)
+        self.started.append(p)
+        return p
+
+    def close(self):
+        for p in self.started:
+            try:
+                os.killpg(p.pid, 9)
+            except ProcessLookupError:
+                pass
+            p.wait()
+            for stream in (p.stdin, p.stdout, p.stderr):
+                if stream:
+                    stream.close()
+
+
+@pytest.fixture
+def stakeout(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return Stakeout(folder)
+
+
+@pytest.fixture
+def agents():
+    a = Agents()
+    yield a
+    a.close()
+
+
+@pytest.fixture
+def sleeper(agents):
+    """A process that does nothing."""
+    return agents("sleep", "1000")
