@@ -3,16 +3,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <regex.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "lib/util.h"
+#include "probe/agent_name.h"
+#include "probe/cgroups.h"
 #include "probe/targets.h"
 
 #define CMDLINE_BYTES 65536 /* matched */
@@ -32,12 +30,6 @@ struct proc { /* what /proc/PID/stat says of a process */
 struct ident {
 	pid_t pid;
 	uint64_t start_ticks;
-};
-
-struct cgroup_at { /* a directory in a cgroup hierarchy */
-	char *dir; /* where it is mounted */
-	char *path; /* the same as /proc/PID/cgroup shows it */
-	char *controller; /* first controller of a v1 hierarchy; "" for v2 */
 };
 
 struct targets {
@@ -129,126 +121,13 @@ static size_t proc_cmdline(const struct targets *t, pid_t pid)
 	return (size_t)n;
 }
 
-/* Path of the process in the hierarchy whose controllers include `controller` ("": v2), in buf; NULL when there is none. */
+/* Path of the process in the hierarchy that has `controller` ("": v2), in buf; NULL when there is none. */
 static char *proc_cgroup(const struct targets *t, pid_t pid, const char *controller, char *buf, size_t size)
 {
-	char *line, *save = NULL;
-
-	if (proc_read(t, pid, "cgroup", buf, size) <= 0)
-		return NULL;
-	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		char *names = strchr(line, ':'), *path, *name, *save_name = NULL;
-
-		path = names ? strchr(names + 1, ':') : NULL;
-		if (!path)
-			continue;
-		*names++ = 0;
-		*path++ = 0;
-		if (!*controller && !*names)
-			return path;
-		for (name = strtok_r(names, ",", &save_name); name; name = strtok_r(NULL, ",", &save_name))
-			if (!strcmp(name, controller))
-				return path;
-	}
-	return NULL;
+	return proc_read(t, pid, "cgroup", buf, size) > 0 ? cgroup_in(buf, controller) : NULL;
 }
 
-/* ---- the name of an agent ---- */
-
-/* Programs that run a script: agents are called after the script. Options are lists with a blank on both sides of each. */
-static const struct interpreter {
-	const char *name; /* a version may follow: python3.12 */
-	const char *with_value; /* options that take the next argument */
-	const char *naming; /* options whose value is the program: a module, a jar */
-	const char *code; /* options that carry the program itself: then it has no name */
-	const char *verbs; /* words before the script */
-} interpreters[] = {
-	{ "python", " -W -X --check-hash-based-pycs ", " -m ", " -c ", "" },
-	{ "pypy", " -W -X ", " -m ", " -c ", "" },
-	{ "node", " -r --require --import --loader --experimental-loader -C --conditions --env-file ", "",
-	  " -e --eval -p --print -pe ", "" },
-	{ "nodejs", " -r --require --import --loader -C --conditions ", "", " -e --eval -p --print -pe ", "" },
-	{ "bun", " -r --preload --cwd -c --config --env-file ", "", " -e --eval -p --print ", " run x " },
-	{ "deno", " -c --config --import-map ", "", " eval ", " run " },
-	{ "ruby", " -r -I -C ", "", " -e ", "" },
-	{ "perl", " -I ", "", " -e -E ", "" },
-	{ "php", " -c -d ", " -f ", " -r ", "" },
-	{ "java", " -cp -classpath --class-path -p --module-path --add-modules --add-opens --add-exports ", " -jar -m --module ", "", "" },
-	{ "bash", " -o -O --rcfile --init-file ", "", " -c ", "" },
-	{ "dash", " -o ", "", " -c ", "" },
-	{ "sh", " -o ", "", " -c ", "" },
-};
-
-static bool in_list(const char *list, const char *word)
-{
-	char padded[64];
-
-	if (!*list || strlen(word) > sizeof(padded) - 3)
-		return false;
-	snprintf(padded, sizeof(padded), " %s ", word);
-	return strstr(list, padded);
-}
-
-static const char *base_name(const char *path)
-{
-	size_t len = strlen(path);
-	const char *slash;
-
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	slash = memrchr(path, '/', len);
-	return slash && slash[1] ? slash + 1 : path;
-}
-
-static const struct interpreter *interpreter_find(const char *program)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(interpreters); i++) {
-		size_t len = strlen(interpreters[i].name);
-
-		if (!strncmp(program, interpreters[i].name, len) && program[len + strspn(program + len, "0123456789.")] == 0)
-			return &interpreters[i];
-	}
-	return NULL;
-}
-
-/* The argument that names the script, or NULL. */
-static const char *script_find(const struct interpreter *in, char *const *argv, int argc)
-{
-	for (int i = 1; i < argc; i++) {
-		const char *arg = argv[i];
-
-		if (in_list(in->code, arg))
-			return NULL;
-		if (in_list(in->naming, arg))
-			return i + 1 < argc ? argv[i + 1] : NULL;
-		if (in_list(in->with_value, arg))
-			i++;
-		else if (!strcmp(arg, "--"))
-			return i + 1 < argc ? argv[i + 1] : NULL;
-		else if (*arg && *arg != '-' && *arg != '+' && !in_list(in->verbs, arg))
-			return arg;
-	}
-	return NULL;
-}
-
-/* A new string: what people call the program. comm stands in for an empty argv. NULL when out of memory. */
-static char *name_from_argv(char *const *argv, int argc, const char *comm)
-{
-	const struct interpreter *in;
-	const char *program, *script;
-	const char *title = argc ? strstr(argv[0], ": ") : NULL;
-
-	if (!argc || !*argv[0])
-		return strdup(comm);
-	if (title) /* a title in place of argv: "nginx: master process /usr/sbin/nginx" */
-		return strndup(argv[0], title - argv[0]);
-	program = base_name(argv[0]);
-	if (*program == '-' && program[1]) /* login shell */
-		program++;
-	in = interpreter_find(program);
-	script = in ? script_find(in, argv, argc) : NULL;
-	return strdup(script ? base_name(script) : program);
-}
+/* ---- describing an agent ---- */
 
 static char *argv_join(char *const *argv)
 {
@@ -281,7 +160,7 @@ static void describe_running(const struct targets *t, const struct proc *p, stru
 	t->buf[n] = 0;
 	for (ssize_t i = 0; i < n && argc < (int)ARRAY_SIZE(argv); i += (ssize_t)strlen(t->buf + i) + 1)
 		argv[argc++] = t->buf + i;
-	ret->name = t->name ? strdup(t->name) : name_from_argv(argv, argc, p->comm);
+	ret->name = t->name ? strdup(t->name) : agent_name(argv, argc, p->comm);
 	for (ssize_t i = 0; i < n; i++)
 		if (!t->buf[i])
 			t->buf[i] = ' ';
@@ -294,7 +173,7 @@ static void describe_command(const struct targets *t, struct target *ret)
 
 	while (t->command[argc])
 		argc++;
-	ret->name = t->name ? strdup(t->name) : name_from_argv(t->command, argc, t->command[0]);
+	ret->name = t->name ? strdup(t->name) : agent_name(t->command, argc, t->command[0]);
 	ret->cmdline = argv_join(t->command);
 }
 
@@ -654,163 +533,6 @@ static int set_regex(struct targets *t, const char *regex, char *why, size_t why
 	return 0;
 }
 
-struct cgroup_mount {
-	char *dir; /* mount point */
-	char *root; /* what of the hierarchy is mounted there, usually "/" */
-	char *options; /* a v1 hierarchy's controllers are among them; "" for v2 */
-};
-
-/* \040 and the like, as mountinfo writes blanks. In place. */
-static char *unescape(char *s)
-{
-	char *to = s;
-
-	for (const char *from = s; *from; to++)
-		if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] && from[3]) {
-			*to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
-			from += 4;
-		} else {
-			*to = *from++;
-		}
-	*to = 0;
-	return s;
-}
-
-/* Cgroup mounts, v2 first. Number found; the caller frees with mounts_free. */
-static int mounts_read(const struct targets *t, struct cgroup_mount **ret)
-{
-	_cleanup_fclose_ FILE *f = NULL;
-	_cleanup_free_ char *line = NULL;
-	struct cgroup_mount *mounts = NULL;
-	size_t cap = 0;
-	int fd = openat(t->proc_fd, "self/mountinfo", O_RDONLY | O_CLOEXEC), len = 0;
-
-	f = fd >= 0 ? fdopen(fd, "r") : NULL;
-	while (f && getline(&line, &cap, f) > 0) {
-		char *root = NULL, *dir = NULL, *type = NULL, *options = NULL, *rest = strstr(line, " - ");
-		struct cgroup_mount *grown;
-		bool v2;
-
-		if (!rest || sscanf(line, "%*d %*d %*s %ms %ms", &root, &dir) != 2 || sscanf(rest + 3, "%ms %*s %ms", &type, &options) != 2 ||
-		    (strcmp(type, "cgroup") && strcmp(type, "cgroup2")) ||
-		    !(grown = realloc(mounts, (len + 1) * sizeof(*mounts)))) {
-			free(root);
-			free(dir);
-			free(type);
-			free(options);
-			continue;
-		}
-		mounts = grown;
-		v2 = !strcmp(type, "cgroup2");
-		free(type);
-		if (v2) {
-			*options = 0;
-			memmove(mounts + 1, mounts, len * sizeof(*mounts));
-		}
-		mounts[v2 ? 0 : len] = (struct cgroup_mount){ unescape(dir), unescape(root), options };
-		len++;
-	}
-	*ret = mounts;
-	return len;
-}
-
-static void mounts_free(struct cgroup_mount *mounts, int len)
-{
-	for (int i = 0; i < len; i++) {
-		free(mounts[i].dir);
-		free(mounts[i].root);
-		free(mounts[i].options);
-	}
-	free(mounts);
-}
-
-/* What of path lies below dir: "" or "/..."; NULL when it lies elsewhere. */
-static const char *path_below(const char *path, const char *dir)
-{
-	size_t len = strlen(dir);
-
-	return !strncmp(path, dir, len) && (!path[len] || path[len] == '/') ? path + len : NULL;
-}
-
-/* The controller (from /proc/self/cgroup) by which the lines of this v1 hierarchy are told apart. */
-static char *mount_controller(const struct targets *t, const struct cgroup_mount *m)
-{
-	char buf[8192], *line, *save = NULL;
-
-	if (!*m->options)
-		return strdup("");
-	if (proc_read(t, t->self, "cgroup", buf, sizeof(buf)) <= 0)
-		return NULL;
-	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		char *name = strchr(line, ':'), option[128], all[1024];
-
-		if (!name)
-			continue;
-		name[1 + strcspn(name + 1, ",:")] = 0;
-		snprintf(option, sizeof(option), ",%s,", name + 1);
-		snprintf(all, sizeof(all), ",%s,", m->options);
-		if (name[1] && strstr(all, option))
-			return strdup(name + 1);
-	}
-	return NULL;
-}
-
-static int use_cgroup(struct targets *t, const struct cgroup_mount *m, const char *dir)
-{
-	const char *below = path_below(dir, m->dir);
-
-	t->cgroup.dir = strdup(dir);
-	t->cgroup.controller = mount_controller(t, m);
-	/* With the root "/" of a hierarchy in front, a path below it would begin with two slashes. */
-	if (asprintf(&t->cgroup.path, "%s%s", strcmp(m->root, "/") || !*below ? m->root : "", below) < 0)
-		t->cgroup.path = NULL;
-	return t->cgroup.dir && t->cgroup.path && t->cgroup.controller ? 0 : -ENOMEM;
-}
-
-static int set_cgroup(struct targets *t, const char *path, char *why, size_t why_len)
-{
-	struct cgroup_mount *mounts;
-	int len = mounts_read(t, &mounts), err = 0;
-	/* A path with ".." in it that leads nowhere was meant to lead out. */
-	bool outside = *path == '/' || strstr(path, ".."), done = false;
-
-	/* As a path of the file system, if it is absolute; then below each hierarchy's root, as /proc/PID/cgroup shows them. */
-	for (int pass = *path == '/' ? 0 : 1; pass < 2 && !done; pass++)
-		for (int i = 0; i < len && !done; i++) {
-			_cleanup_free_ char *joined = NULL, *real = NULL;
-			const char *candidate = path;
-			struct stat st;
-
-			if (pass) {
-				if (asprintf(&joined, "%s/%s", mounts[i].dir, path) < 0)
-					joined = NULL;
-				candidate = joined;
-			} else if (path_below(path, mounts[i].dir)) {
-				outside = false;
-			}
-			real = candidate ? realpath(candidate, NULL) : NULL;
-			if (!real || stat(real, &st) || !S_ISDIR(st.st_mode))
-				continue;
-			if (!path_below(real, mounts[i].dir)) {
-				outside = true;
-				continue;
-			}
-			err = use_cgroup(t, &mounts[i], real);
-			done = true;
-		}
-	if (!len)
-		err = fail(-EINVAL, why, why_len, "--cgroup %s: no cgroup file system is mounted", path);
-	else if (!done && outside)
-		err = fail(-EINVAL, why, why_len, "cgroup %s is outside the hierarchy; give a directory below %s, or relative to it", path,
-			   mounts[0].dir);
-	else if (!done)
-		err = fail(-ESRCH, why, why_len, "no cgroup %s; give a directory below %s, or relative to it", path, mounts[0].dir);
-	else if (err)
-		fail(err, why, why_len, "cgroup %s: %s", path, strerror(-err));
-	mounts_free(mounts, len);
-	return err;
-}
-
 static int set_command(struct targets *t, char *const argv[])
 {
 	int argc = 0;
@@ -859,7 +581,7 @@ int targets_new(const struct target_spec *spec, struct targets **ret, char *why,
 	if (!err && spec->regex)
 		err = set_regex(t, spec->regex, why, why_len);
 	if (!err && spec->cgroup)
-		err = set_cgroup(t, spec->cgroup, why, why_len);
+		err = cgroup_resolve(spec->cgroup, &t->cgroup, why, why_len);
 out:
 	if (err) {
 		if (why_len && !*why)
@@ -883,9 +605,7 @@ void targets_free(struct targets *t)
 		free(t->command[i]);
 	free(t->command);
 	free(t->pids);
-	free(t->cgroup.dir);
-	free(t->cgroup.path);
-	free(t->cgroup.controller);
+	cgroup_fini(&t->cgroup);
 	free(t->name);
 	free(t->buf);
 	free(t);
@@ -894,150 +614,4 @@ void targets_free(struct targets *t)
 int targets_open_ended(const struct targets *t)
 {
 	return t->has_regex || t->cgroup.dir;
-}
-
-/* ---- a command of our own ---- */
-
-/* Where execvp would find file. New string in *ret, or -ENOENT, -EACCES, -ENOMEM. */
-static int command_find(const char *file, char **ret)
-{
-	const char *path = getenv("PATH"), *end;
-	int err = -ENOENT;
-
-	if (!*file)
-		return -ENOENT;
-	if (!path)
-		path = "/usr/local/bin:/usr/bin:/bin";
-	for (const char *dir = path;; dir = end + 1) {
-		char *full;
-		struct stat st;
-		int len;
-
-		end = strchrnul(dir, ':');
-		len = (int)(end - dir);
-		if (strchr(file, '/'))
-			full = strdup(file);
-		else if (asprintf(&full, "%.*s%s%s", len, dir, len ? "/" : "./", file) < 0)
-			full = NULL;
-		if (!full)
-			return -ENOMEM;
-		if (!stat(full, &st)) {
-			if (S_ISREG(st.st_mode) && !faccessat(AT_FDCWD, full, X_OK, AT_EACCESS)) {
-				*ret = full;
-				return 0;
-			}
-			err = -EACCES;
-		}
-		free(full);
-		if (!*end || strchr(file, '/'))
-			return err;
-	}
-}
-
-/* Our own signal handling must not leak into the command. What was ignored before we came (nohup) stays ignored. */
-static void reset_signals(void)
-{
-	static const int ours[] = { SIGINT, SIGTERM, SIGPIPE, SIGCHLD, SIGWINCH, SIGUSR1, SIGUSR2 };
-	sigset_t none;
-
-	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
-		signal(ours[i], SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-static void child_run(const char *file, char *const argv[], int go_fd, int err_fd) __attribute__((noreturn));
-static void child_run(const char *file, char *const argv[], int go_fd, int err_fd)
-{
-	char go;
-	ssize_t n;
-	int err;
-
-	reset_signals();
-	do {
-		n = read(go_fd, &go, 1);
-	} while (n < 0 && errno == EINTR);
-	if (n != 1) /* stakeout is gone, or gave up */
-		_exit(127);
-	execvp(file, argv); /* file has a slash: no search, only the fallback to sh for scripts without a #! line */
-	err = errno;
-	n = write(err_fd, &err, sizeof(err));
-	_exit(n == sizeof(err) ? 127 : 126);
-}
-
-int target_spawn(char *const argv[], struct target_child *ret)
-{
-	int go[2] = { -1, -1 }, report[2] = { -1, -1 };
-	_cleanup_free_ char *file = NULL;
-	int err = command_find(argv[0], &file);
-	pid_t pid;
-
-	if (err)
-		return err;
-	if (pipe2(go, O_CLOEXEC) || pipe2(report, O_CLOEXEC)) {
-		err = -errno;
-		goto out;
-	}
-	pid = fork();
-	if (pid < 0) {
-		err = -errno;
-		goto out;
-	}
-	if (!pid) {
-		close(go[1]); /* so that only we hold it, and our end is its end */
-		close(report[0]);
-		child_run(file, argv, go[0], report[1]);
-	}
-	*ret = (struct target_child){ .pid = pid, .go_fd = go[1], .err_fd = report[0] };
-	go[1] = report[0] = -1;
-out:
-	for (int i = 0; i < 2; i++) {
-		if (go[i] >= 0)
-			close(go[i]);
-		if (report[i] >= 0)
-			close(report[i]);
-	}
-	return err;
-}
-
-/* A byte into a pipe whose reader may have been killed: without SIGPIPE. */
-static ssize_t write_quietly(int fd, const void *byte)
-{
-	const struct timespec zero = { 0 };
-	sigset_t pipe_set, old;
-	ssize_t n;
-	int err;
-
-	sigemptyset(&pipe_set);
-	sigaddset(&pipe_set, SIGPIPE);
-	sigprocmask(SIG_BLOCK, &pipe_set, &old);
-	do {
-		n = write(fd, byte, 1);
-	} while (n < 0 && errno == EINTR);
-	err = errno;
-	if (n < 0 && err == EPIPE)
-		sigtimedwait(&pipe_set, NULL, &zero);
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	errno = err;
-	return n;
-}
-
-int target_release(struct target_child *c)
-{
-	int child_err = 0, err = 0;
-	ssize_t n;
-
-	if (write_quietly(c->go_fd, "g") != 1) {
-		err = errno == EPIPE ? -ESRCH : -errno;
-	} else {
-		do {
-			n = read(c->err_fd, &child_err, sizeof(child_err));
-		} while (n < 0 && errno == EINTR);
-		if (n == sizeof(child_err))
-			err = -child_err;
-	}
-	close(c->go_fd);
-	close(c->err_fd);
-	c->go_fd = c->err_fd = -1;
-	return err;
 }

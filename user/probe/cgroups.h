@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Where in the cgroup hierarchies (v2, or one of v1) a path lies that a user gave. */
+#ifndef STAKEOUT_CGROUPS_H
+#define STAKEOUT_CGROUPS_H
+
+#include <stddef.h>
+
+struct cgroup_at { /* a directory in a cgroup hierarchy */
+	char *dir; /* where it is mounted */
+	char *path; /* the same as /proc/PID/cgroup shows it */
+	char *controller; /* first controller of a v1 hierarchy; "" for v2 */
+};
+
+/* path: a directory of a cgroup file system, or relative to the root of a hierarchy, the v2 one first. 0 and *ret filled (see
+ * cgroup_fini), -EINVAL: outside the hierarchies, -ESRCH: not there, -ENOMEM; why gets one line then. */
+int cgroup_resolve(const char *path, struct cgroup_at *ret, char *why, size_t why_len);
+void cgroup_fini(struct cgroup_at *c);
+/* Path of a process in the hierarchy that has `controller` ("": v2), within text, which is what /proc/PID/cgroup says and gets cut up;
+ * NULL when there is none. */
+char *cgroup_in(char *text, const char *controller);
+
+#endif
