@@ -90,14 +90,14 @@ uint64_t hist_bucket(const struct hist *h, uint32_t i)
 	return h->wide ? h->buckets64[i] : h->buckets32[i];
 }
 
-/* Makes buckets lo..hi exist. Every bucket allocated counts as in use, so that the hot path has one comparison; the side that grows gets a
- * quarter more, within what 64-bit values can reach. */
+/* Makes buckets lo..hi exist. Every bucket allocated counts as in use, so that the hot path has one comparison; the side that grows gets an
+ * eighth more, within what 64-bit values can reach. */
 static int hist_cover(struct hist *h, int32_t lo, int32_t hi)
 {
 	const int32_t first = hist_index(1, h->scale), last = hist_index(UINT64_MAX, h->scale);
 	int32_t old_lo = h->len ? h->offset : lo, old_hi = h->len ? h->offset + (int32_t)h->len - 1 : lo;
 	int32_t new_lo = old_lo, new_hi = old_hi;
-	int32_t slack = (int32_t)h->len / 4 > GROW_MIN ? (int32_t)h->len / 4 : GROW_MIN;
+	int32_t slack = (int32_t)h->len / 8 > GROW_MIN ? (int32_t)h->len / 8 : GROW_MIN;
 	uint32_t len;
 	void *buckets;
 
