@@ -23,36 +23,41 @@ struct report_options {
 static int help(void)
 {
 	printf("Usage: stakeout report FILE.. [OPTIONS]\n\n"
-	       "Shows what recordings say, one after the other: for each agent where its time went, how long\n"
-	       "its waits and how large its transfers were, its tools, memory and sockets; then what the\n"
-	       "watching cost and whether anything was missed. FILE `-` is standard input.\n\n"
-	       "  --hist NAME       draw the histogram NAME of each agent, e.g. runq_ns\n"
-	       "  --agent ID|NAME   this agent only\n"
-	       "  --json            the same figures as JSON, one object a line a file\n"
-	       "  --width N         columns, %d to %d (default: those of the terminal, else COLUMNS, else 80)\n"
-	       "  -h, --help        this text\n\n"
+	       "Shows what recordings say, one after the other: for each agent where its time\n"
+	       "went, how long its waits and how large its transfers were, its tools, memory and\n"
+	       "sockets; then what the watching cost and whether anything was missed.\n"
+	       "FILE `-` is standard input.\n\n"
+	       "  --hist NAME      draw the histogram NAME of each agent, e.g. runq_ns\n"
+	       "  --agent ID|NAME  this agent only\n"
+	       "  --json           the same figures for programs: one JSON object a file\n"
+	       "  --width N        columns, %d to %d (else the terminal's, COLUMNS, or 80)\n"
+	       "  -h, --help       this text\n\n"
 	       "Histograms:\n",
 	       TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX);
 	for (int i = 0; i < METRIC_IDS; i++)
 		if (metric_infos[i].type == METRIC_HIST)
 			printf("  %-25s %s\n", metric_infos[i].name, metric_infos[i].help);
-	printf("\nColours are used on a terminal unless NO_COLOR is set. Exit status: 0 done (also for a recording\n"
-	       "that was cut off: the report says what is missing), 2 usage, or a file that can't be read,\n"
-	       "5 output could not be written.\n");
+	printf("\nColours are used on a terminal unless NO_COLOR is set. Exit status: 0 done, also\n"
+	       "for a recording that was cut off (the report says what is missing); 2 usage, or\n"
+	       "a file that can't be read; 5 output could not be written.\n");
 	return EXIT_DONE;
 }
 
 static int hist_find(const char *name)
 {
-	int found = metric_find(name);
-	char list[1024] = "";
+	int found = metric_find(name), n = 0;
+	const char *names[METRIC_IDS];
+	char list[1024] = "", hint[128];
 
 	if (found >= 0 && metric_infos[found].type == METRIC_HIST)
 		return found;
-	for (int i = 0; i < METRIC_IDS; i++)
-		if (metric_infos[i].type == METRIC_HIST)
-			snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", *list ? ", " : "", metric_infos[i].name);
-	log_err(0, "no histogram '%s'; there are %s", name, list);
+	for (int i = 0; i < METRIC_IDS; i++) {
+		if (metric_infos[i].type != METRIC_HIST)
+			continue;
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", n ? ", " : "", metric_infos[i].name);
+		names[n++] = metric_infos[i].name;
+	}
+	log_err(0, "no histogram '%s'%s; there are %s", name, name_hint(name, names, n, hint, sizeof(hint)), list);
 	return -1;
 }
 
@@ -151,7 +156,7 @@ static int report_file(const char *path, const struct report_options *o, bool ti
 	err = recording_read(path, NULL, NULL, &r, why, sizeof(why));
 	if (err) {
 		if (*why)
-			log_err(0, "%s", why);
+			log_err(0, "%s: %s", path, why);
 		else
 			log_err(err, "read %s", path);
 		return EXIT_USAGE;

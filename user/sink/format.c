@@ -20,6 +20,7 @@ static const struct scale ns_scales[] = {
 
 #define KIB 1024.0
 static const struct scale byte_scales[] = {
+	{ 1023.5 * KIB * KIB * KIB * KIB * KIB, KIB *KIB *KIB *KIB *KIB *KIB, " EiB" },
 	{ 1023.5 * KIB * KIB * KIB * KIB, KIB *KIB *KIB *KIB *KIB, " PiB" },
 	{ 1023.5 * KIB * KIB * KIB, KIB *KIB *KIB *KIB, " TiB" },
 	{ 1023.5 * KIB * KIB, KIB *KIB *KIB, " GiB" },

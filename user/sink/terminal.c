@@ -82,6 +82,23 @@ static void print_bar(const struct screen *s, const struct ledger *l)
 	fputc('\n', s->out);
 }
 
+/* The clauses of a state's help that fit in `room` columns beside the figures; a line cut within a word reads badly. */
+static void cell_help(struct table *t, const struct screen *s, const char *help, int room)
+{
+	int len = (int)strlen(help);
+
+	while (len > room) {
+		int comma = len - 1;
+
+		while (comma > 0 && help[comma] != ',')
+			comma--;
+		if (comma <= 0)
+			break;
+		len = comma;
+	}
+	table_cell(t, s, STYLE_DIM, "%.*s", len, help);
+}
+
 static int print_ledger(const struct screen *s, const struct agent_data *a)
 {
 	static const struct table_column columns[] = {
@@ -112,7 +129,7 @@ static int print_ledger(const struct screen *s, const struct agent_data *a)
 		cell_seconds(&t, s, a->main.ns[i]);
 		cell_percent(&t, s, a->main.ns[i], main_share[i]);
 		cell_seconds(&t, s, a->threads.ns[i]);
-		table_cell(&t, s, STYLE_DIM, "%s", state_infos[i].help);
+		cell_help(&t, s, state_infos[i].help, s->width - 43);
 	}
 	table_cell(&t, s, 0, "%s", "");
 	table_cell(&t, s, STYLE_BOLD, "sum");
@@ -423,7 +440,7 @@ static void print_recording(const struct screen *s, const struct recording *r)
 		para_part(&p, "complete");
 	para_end(&p);
 	if (!r->complete || r->note[0]) {
-		para_begin(&p, s, "incomplete");
+		para_begin(&p, s, r->complete ? "note" : "incomplete");
 		para_part(&p, "%s", r->note[0] ? r->note : "the closing total is missing");
 		para_end(&p);
 	}
