@@ -12,10 +12,10 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-const volatile u64 cfg_wake_bytes = 2 << 20; /* fill of the ring at which the collector is woken */
-const volatile u32 cfg_page_bytes = 4096;
+const volatile __u64 cfg_wake_bytes = 2 << 20; /* fill of the ring at which the collector is woken */
+const volatile __u32 cfg_page_bytes = 4096;
 const volatile bool cfg_candidates = 1; /* report execs of strangers */
-const volatile u8 cfg_waits[CFG_SYSCALLS] = {};
+const volatile __u8 cfg_waits[CFG_SYSCALLS] = {};
 
 #define PF_FORKNOEXEC 0x40
 #define PF_KTHREAD 0x00200000
@@ -30,12 +30,9 @@ struct {
 } seeds SEC(".maps");
 
 /* Tasks that the last seeding added; the loader repeats until it adds none. */
-u32 seeded = 0;
-/* CLOCK_MONOTONIC minus the scheduler's clock, set by each snapshot; and whether this kernel lets us read the latter. */
-s64 clock_offset_ns = 0;
-u32 clock_known = 0;
-
-extern const struct rq runqueues __ksym __weak;
+__u32 seeded = 0;
+/* CLOCK_MONOTONIC minus the scheduler's clock, set by each snapshot. */
+__s64 clock_offset_ns = 0;
 
 /* Begins the books of a task that is alive already. */
 static __always_inline void member_open(struct membership *m, struct task_struct *t, u64 now)
@@ -212,8 +209,6 @@ static __always_inline void snap_cycle(struct so_snap *s, struct task_struct *t,
 	s->now_ns = bpf_ktime_get_ns();
 	s->runq_ns = delay;
 	s->stint_ns = exec;
-	if (!clock_known)
-		return;
 	if (s->on == SO_ON_CPU) {
 		/* sum_exec_runtime is as old as the last tick; the time of arrival is exact. */
 		u64 since = arrival + clock_offset_ns;
@@ -232,15 +227,14 @@ int core__snap(struct bpf_iter__task *ctx)
 	struct task_struct *t = ctx->task;
 	struct membership *m;
 	struct so_snap s = {};
-	struct rq *rq;
 
 	if (!t)
 		return 0;
-	if (ctx->meta->seq_num == 0 && &runqueues) {
-		/* The collector has just come back from sched_yield(): the clock of its CPU is fresh. */
-		rq = bpf_this_cpu_ptr(&runqueues);
-		clock_offset_ns = bpf_ktime_get_ns() - rq->clock;
-		clock_known = 1;
+	if (ctx->meta->seq_num == 0) {
+		/* The collector has just slept for an instant: its own arrival on the CPU, by the scheduler's clock, was now. */
+		struct task_struct *self = bpf_get_current_task_btf();
+
+		clock_offset_ns = bpf_ktime_get_ns() - self->sched_info.last_arrival;
 	}
 	if (!t->bpf_storage)
 		return 0;
@@ -298,22 +292,22 @@ int core__flush(void *ctx)
 	return busy;
 }
 
-u64 synthetic_seq = 0;
-u32 synthetic_burst = 0;
+__u64 synthetic_seq = 0;
+__u32 synthetic_burst = 0;
 
-/* For tests: makes synthetic_burst records at once. */
-SEC("?raw_tp/core_synthetic")
-int core__synthetic(void *ctx)
+static int synthesize(u32 i, void *ctx)
 {
-	u32 n = synthetic_burst;
-
-	for (u32 i = 0; i < 10000; i++) {
-		if (i >= n)
-			break;
-		emit(so_synthetic, r, SO_SYNTHETIC, 1, 0) {
-			r->seq = __sync_fetch_and_add(&synthetic_seq, 1);
-			r->pad = 0;
-		}
+	emit(so_synthetic, r, SO_SYNTHETIC, 1, 0) {
+		r->seq = __sync_fetch_and_add(&synthetic_seq, 1);
+		r->pad = 0;
 	}
+	return 0;
+}
+
+/* For tests and the benchmark, never part of a recording: makes synthetic_burst records at once. */
+SEC("?raw_tp/bench_synthetic")
+int bench__synthetic(void *ctx)
+{
+	bpf_loop(synthetic_burst, synthesize, NULL, 0);
 	return 0;
 }

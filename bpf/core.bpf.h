@@ -56,8 +56,8 @@ CORE_MAP struct {
 	__type(value, struct so_lane);
 } lanes SEC(".maps");
 
-extern const volatile u64 cfg_wake_bytes;
-extern const volatile u32 cfg_page_bytes;
+extern const volatile __u64 cfg_wake_bytes;
+extern const volatile __u32 cfg_page_bytes;
 
 static __always_inline struct so_lane *lane_get(u32 lane)
 {

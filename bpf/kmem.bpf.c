@@ -21,7 +21,7 @@ struct {
 	__type(value, u64);
 } kmem_counts SEC(".maps");
 
-u64 kmem_lost = 0; /* allocations not counted since the table was full */
+__u64 kmem_lost = 0; /* allocations not counted since the table was full */
 
 static __always_inline int kmem_count(u64 bytes)
 {

@@ -38,7 +38,7 @@ struct {
 	__type(value, struct connection);
 } sockets SEC(".maps");
 
-u32 socket_count = 0;
+__u32 socket_count = 0;
 
 static __always_inline struct connection *connection_of(struct sock *sk, struct membership *m, struct task_struct *t)
 {

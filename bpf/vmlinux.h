@@ -70,10 +70,6 @@ struct sched_info {
 	unsigned long long run_delay, last_arrival, last_queued;
 };
 
-struct rq {
-	u64 clock;
-};
-
 struct inode {
 	unsigned short i_mode;
 };

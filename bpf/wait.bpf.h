@@ -12,7 +12,7 @@
 #define CFG_WAIT_BY_FILE 0x80 /* the reason is in the type of the file behind the first argument */
 
 /* Reason by syscall number, filled by the loader for its architecture: enum so_wait, or CFG_WAIT_BY_FILE. */
-extern const volatile u8 cfg_waits[CFG_SYSCALLS];
+extern const volatile __u8 cfg_waits[CFG_SYSCALLS];
 
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000

@@ -66,7 +66,7 @@ struct observer_data { /* the cost of watching, and what was missed; deltas */
 };
 
 struct host_info {
-	char name[256], kernel[256], arch[64], boot_id[64];
+	char name[256], kernel[256], arch[72], boot_id[64];
 	int cpus;
 };
 

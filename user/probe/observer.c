@@ -4,11 +4,11 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/log.h"
@@ -89,7 +89,7 @@ static void programs_choose(struct observer *o, const struct observer_config *cf
 		const char *name = bpf_program__name(prog), *tp = section_tracepoint(bpf_program__section_name(prog));
 		bool on = probe_is_on(o, program_probe(name)) && (!tp || feature_tracepoint(tp));
 
-		if (cfg->empty && !strcmp(name, "bench__empty"))
+		if (cfg->bench && !strncmp(name, "bench__", strlen("bench__")))
 			on = true;
 		bpf_program__set_autoload(prog, on);
 	}
@@ -280,8 +280,8 @@ int observer_seed(struct observer *o, const uint32_t *tgids, const uint32_t *slo
 
 int observer_snapshot(struct observer *o, observer_snap_fn fn, void *ctx)
 {
-	/* A pass through the scheduler brings the clock of this CPU's run queue up to date: the program takes its offset. */
-	sched_yield();
+	/* To sleep for an instant is to arrive on the CPU anew: the program takes the offset of the scheduler's clock from that. */
+	nanosleep(&(struct timespec){ .tv_nsec = 1 }, NULL);
 	return iter_run(o->snap, sizeof(struct so_snap), fn, ctx);
 }
 
@@ -396,5 +396,5 @@ int observer_synthesize(struct observer *o, int cpu, unsigned burst)
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .flags = BPF_F_TEST_RUN_ON_CPU, .cpu = cpu);
 
 	o->skel->bss->synthetic_burst = burst;
-	return bpf_prog_test_run_opts(bpf_program__fd(o->skel->progs.core__synthetic), &opts) ? -errno : 0;
+	return bpf_prog_test_run_opts(bpf_program__fd(o->skel->progs.bench__synthetic), &opts) ? -errno : 0;
 }

@@ -16,7 +16,7 @@ struct observer_config {
 	unsigned ring_bytes; /* power of two, a multiple of the page size */
 	bool candidates; /* report execs of processes outside all agents */
 	bool bpf_stats; /* have the kernel time our programs */
-	bool empty; /* attach bench__empty too (benchmark) */
+	bool bench; /* load and attach the bench__* programs too: the empty one, the synthetic producer */
 };
 
 struct observer_counts { /* totals since load */

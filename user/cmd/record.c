@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* stakeout record: attach, collect, write a recording, show the report. */
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "cmd/options.h"
+#include "collect/collector.h"
+#include "lib/log.h"
+#include "lib/util.h"
+#include "probe/observer.h"
+#include "probe/targets.h"
+#include "sink/terminal.h"
+
+struct session {
+	struct record_options opt;
+	struct targets *targets;
+	struct target_child child; /* pid 0: none */
+	struct observer *observer;
+	struct world *world;
+	struct collector *collector;
+	struct recording_writer *writer;
+	char path[4096];
+	struct header_data header;
+	uint64_t start_ns, last_end_ns, seq;
+	int announced; /* agents that the file knows of */
+	uint32_t seed_tgids[SO_MAX_AGENTS], seed_slots[SO_MAX_AGENTS];
+	int seeds;
+	struct observer_data observed; /* sum of all intervals */
+	bool stop, full_told, progress;
+	int err; /* of a callback */
+};
+
+static int exit_status_of(int err)
+{
+	switch (err) {
+	case 0:
+		return EXIT_DONE;
+	case -EINVAL:
+		return EXIT_USAGE;
+	case -ESRCH:
+	case -EPERM:
+		return EXIT_NO_TARGET;
+	default:
+		return EXIT_DENIED;
+	}
+}
+
+/* --- agents --- */
+
+/* Takes over t's strings. Its process is seeded by the next agents_seed(). */
+static int agent_add(void *ctx, struct target *t)
+{
+	struct session *s = ctx;
+	struct agent_info info = { .name = t->name, .pid = t->pid, .start_ticks = t->start_ticks, .cmdline = t->cmdline, .cgroup = t->cgroup };
+	int slot = -EEXIST;
+
+	if (world_agent_of(s->world, t->pid) < 0)
+		slot = world_agent_add(s->world, &info);
+	if (slot < 0) {
+		target_fini(t);
+		if (slot == -ENOSPC && !s->full_told) {
+			s->full_told = true;
+			log_warn("more than %d agents at once: the further ones are not observed", SO_MAX_AGENTS - 1);
+		}
+		return slot == -ENOMEM ? slot : 0;
+	}
+	s->seed_tgids[s->seeds] = t->pid;
+	s->seed_slots[s->seeds++] = slot;
+	return 0;
+}
+
+static int agents_seed(struct session *s)
+{
+	int n;
+
+	if (!s->seeds)
+		return 0;
+	n = observer_seed(s->observer, s->seed_tgids, s->seed_slots, s->seeds);
+	s->seeds = 0;
+	if (n < 0)
+		return n;
+	return collector_baseline(s->collector);
+}
+
+static void on_candidate(void *ctx, uint32_t tgid)
+{
+	struct session *s = ctx;
+	struct target t;
+
+	if (s->seeds < SO_MAX_AGENTS && targets_match(s->targets, tgid, &t))
+		s->err = agent_add(s, &t);
+}
+
+/* --- the file --- */
+
+static void host_fill(struct host_info *h)
+{
+	struct utsname u;
+
+	uname(&u);
+	snprintf(h->name, sizeof(h->name), "%s", u.nodename);
+	snprintf(h->kernel, sizeof(h->kernel), "%s", u.release);
+	snprintf(h->arch, sizeof(h->arch), "%s", u.machine);
+	h->cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	if (file_read("/proc/sys/kernel/random/boot_id", h->boot_id, sizeof(h->boot_id)) > 0)
+		h->boot_id[strcspn(h->boot_id, "\n")] = '\0';
+}
+
+static void time_format(char *buf, size_t size)
+{
+	struct timespec now;
+	struct tm tm;
+	char day[32];
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(buf, size, "%s.%03ldZ", day, now.tv_nsec / 1000000);
+}
+
+static int output_open(struct session *s)
+{
+	int err = 0;
+
+	if (s->opt.output) {
+		snprintf(s->path, sizeof(s->path), "%s", s->opt.output);
+	} else {
+		time_t now = time(NULL);
+		struct tm tm;
+
+		localtime_r(&now, &tm);
+		strftime(s->path, sizeof(s->path), "stakeout-%Y%m%d-%H%M%S.ndjson", &tm);
+	}
+	s->writer = recording_open_write(s->path, s->opt.force, &err);
+	if (s->writer)
+		return 0;
+	if (err == -EEXIST)
+		return log_err(0, "%s is there already; --force overwrites it", s->path), err;
+	return log_err(err, "cannot write %s", s->path);
+}
+
+static int header_write(struct session *s)
+{
+	struct agent_info *agents = calloc(world_agents(s->world) + 1, sizeof(*agents));
+	int err;
+
+	if (!agents)
+		return -ENOMEM;
+	host_fill(&s->header.host);
+	s->header.interval_s = s->opt.interval_s;
+	memcpy(s->header.probes, observer_probes(s->observer), PROBE_COUNT * sizeof(s->header.probes[0]));
+	s->header.probes_len = PROBE_COUNT;
+	s->header.agents_len = s->announced = world_agents(s->world);
+	for (int i = 0; i < s->announced; i++)
+		agents[i] = *world_agent_info(s->world, i);
+	s->header.agents = agents;
+	err = recording_write_header(s->writer, &s->header);
+	s->header.agents = NULL;
+	free(agents);
+	return err;
+}
+
+static void observed_add(struct observer_data *sum, const struct observer_data *d)
+{
+	sum->cpu_s += d->cpu_s;
+	sum->bpf_s = d->bpf_s < 0 ? -1 : sum->bpf_s + d->bpf_s;
+	sum->records += d->records;
+	sum->rss_bytes = d->rss_bytes;
+	sum->losses = d->losses;
+	for (int i = 0; i < d->losses; i++) {
+		sum->lost[i].reason = d->lost[i].reason;
+		sum->lost[i].count += d->lost[i].count;
+	}
+}
+
+static void progress_show(const struct session *s, const struct observer_data *d, double interval_s)
+{
+	uint64_t lost = 0;
+
+	for (int i = 0; i < s->observed.losses; i++)
+		lost += s->observed.lost[i].count;
+	fprintf(stderr, "\r%.0f s  %d agents  %.0f records/s  %llu lost  cost %.2f %% of a CPU\033[K", (s->last_end_ns - s->start_ns) / 1e9,
+		world_agents_alive(s->world), d->records / interval_s, (unsigned long long)lost,
+		100 * (d->cpu_s + (d->bpf_s > 0 ? d->bpf_s : 0)) / interval_s);
+}
+
+/* Closes an interval and writes it. */
+static int interval_end(struct session *s, bool last)
+{
+	struct interval_data i = { .seq = s->seq++, .start_s = (s->last_end_ns - s->start_ns) / 1e9 };
+	uint64_t end_ns = 0;
+	int err = collector_close(s->collector, last, &end_ns);
+
+	if (err)
+		return log_err(err, "cannot read the state of the agents");
+	for (; s->announced < world_agents(s->world); s->announced++) {
+		err = recording_write_agent(s->writer, world_agent_info(s->world, s->announced));
+		if (err)
+			return log_err(err, "cannot write %s", s->path), -EIO;
+	}
+	i.end_s = (end_ns - s->start_ns) / 1e9;
+	i.agents = world_interval(s->world, &i.agents_len);
+	collector_observe(s->collector, &i.observer);
+	observed_add(&s->observed, &i.observer);
+	err = recording_write_interval(s->writer, &i);
+	if (s->progress)
+		progress_show(s, &i.observer, i.end_s - i.start_s);
+	s->last_end_ns = end_ns;
+	if (!last)
+		world_next(s->world);
+	return err ? (log_err(err, "cannot write %s", s->path), -EIO) : 0;
+}
+
+static int total_write(struct session *s)
+{
+	struct interval_data i = { .seq = s->seq, .end_s = (s->last_end_ns - s->start_ns) / 1e9, .observer = s->observed };
+	const struct agent_info *const *infos;
+	int err;
+
+	i.agents = world_total(s->world, &infos, &i.agents_len);
+	err = recording_write_total(s->writer, &i, infos);
+	return err ? (log_err(err, "cannot write %s", s->path), -EIO) : 0;
+}
+
+/* --- the loop --- */
+
+static int signals_open(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int poll_add(int epoll, int fd)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.fd = fd };
+
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) ? -errno : 0;
+}
+
+static int timeout_ms(uint64_t now, uint64_t until)
+{
+	return until > now ? (int)((until - now + 999999) / 1000000) : 0;
+}
+
+/* Until all agents are gone, the time is over, or a signal comes. */
+static int loop(struct session *s, int epoll, int sigfd)
+{
+	uint64_t interval_ns = s->opt.interval_s * 1e9, next_close = s->start_ns + interval_ns;
+	uint64_t end = s->opt.duration_s > 0 ? s->start_ns + (uint64_t)(s->opt.duration_s * 1e9) : UINT64_MAX;
+	int err = 0;
+
+	while (!err) {
+		uint64_t now = clock_ns(), next = now + (uint64_t)(collector_pause_ms(s->collector) * 1e6);
+		struct epoll_event e[4];
+		int n;
+
+		next = next < next_close ? next : next_close;
+		next = next < end ? next : end;
+		n = epoll_wait(epoll, e, ARRAY_SIZE(e), timeout_ms(now, next));
+		for (int i = 0; i < n; i++)
+			if (e[i].data.fd == sigfd)
+				return 0;
+		now = clock_ns();
+		if (now >= end)
+			return 0;
+		if (now >= next_close) {
+			err = interval_end(s, false);
+			if (!err && s->opt.target.cgroup)
+				err = targets_scan(s->targets, agent_add, s);
+			for (next_close += interval_ns; next_close <= now; next_close += interval_ns)
+				;
+		} else {
+			int64_t bytes = collector_drain(s->collector);
+
+			if (bytes < 0)
+				err = log_err(bytes, "cannot read records");
+		}
+		if (!err && s->seeds)
+			err = agents_seed(s);
+		if (!err)
+			err = s->err;
+		if (!world_agents_alive(s->world) && !targets_open_ended(s->targets))
+			return err;
+	}
+	return err;
+}
+
+/* --- begin and end --- */
+
+static int targets_prepare(struct session *s)
+{
+	char why[512] = "";
+	int err = targets_new(&s->opt.target, &s->targets, why, sizeof(why));
+
+	if (err)
+		return log_err(0, "%s", why), err;
+	if (!s->opt.target.command)
+		return 0;
+	err = target_spawn(s->opt.target.command, &s->child);
+	if (!err)
+		return 0;
+	s->child.pid = 0;
+	log_err(err == -ENOENT ? 0 : err, err == -ENOENT ? "%s: command not found" : "cannot run %s", s->opt.target.command[0]);
+	return -ESRCH;
+}
+
+static int observer_prepare(struct session *s)
+{
+	struct observer_config cfg = {
+		.ring_bytes = s->opt.ring_bytes,
+		.candidates = targets_open_ended(s->targets),
+		.bpf_stats = s->opt.bpf_stats,
+	};
+	bool on[PROBE_COUNT];
+	char why[512] = "";
+	int err;
+
+	memcpy(cfg.probe_on, s->opt.probe_on, sizeof(cfg.probe_on));
+	err = observer_new(&cfg, &s->observer, why, sizeof(why));
+	if (err)
+		return log_err(0, "cannot observe here: %s", why), -EACCES;
+	err = observer_load(s->observer);
+	if (!err)
+		err = observer_attach(s->observer);
+	if (err)
+		return log_err(err, "the kernel refuses the BPF programs; `stakeout doctor` says what this host allows"), -EACCES;
+	for (int p = 0; p < PROBE_COUNT; p++) {
+		const struct probe_state *st = &observer_probes(s->observer)[p];
+
+		on[p] = !strcmp(st->state, "on");
+		if (!strcmp(st->state, "unavailable"))
+			log_warn("probe %s is unavailable: %s", st->name, st->why);
+	}
+	s->world = world_new(on);
+	s->collector = s->world ? collector_new(s->observer, s->world, s->opt.drain_ms) : NULL;
+	if (!s->collector)
+		return log_err(-ENOMEM, "cannot start");
+	collector_on_candidate(s->collector, on_candidate, s);
+	return 0;
+}
+
+/* The agent of `-- COMMAND`: our child, before its exec. */
+static int child_add(struct session *s)
+{
+	struct target t = {};
+
+	if (!targets_match(s->targets, s->child.pid, &t))
+		return log_err(-ESRCH, "cannot find %s", s->opt.target.command[0]);
+	return agent_add(s, &t);
+}
+
+static int agents_begin(struct session *s)
+{
+	int err = s->child.pid ? child_add(s) : targets_scan(s->targets, agent_add, s);
+
+	if (err)
+		return err;
+	if (!s->seeds && !targets_open_ended(s->targets))
+		return log_err(0, "no such target: it ended before it could be observed"), -ESRCH;
+	time_format(s->header.start, sizeof(s->header.start));
+	s->start_ns = s->last_end_ns = clock_ns();
+	world_start(s->world, s->start_ns);
+	err = agents_seed(s);
+	if (err)
+		return log_err(err, "cannot mark the agents' tasks"), -EACCES;
+	if (!s->child.pid)
+		return 0;
+	err = target_release(&s->child);
+	return err ? (log_err(err, "cannot run %s", s->opt.target.command[0]), -ESRCH) : 0;
+}
+
+static void report_show(struct session *s)
+{
+	struct recording r = { .header = s->header, .intervals = s->seq, .observer = s->observed, .complete = true };
+	const struct agent_info *const *infos;
+	const struct agent_data *const *totals;
+	struct terminal_options o;
+
+	terminal_options_detect(&o, stdout);
+	o.hist = -1;
+	o.title = s->path;
+	r.duration_s = (s->last_end_ns - s->start_ns) / 1e9;
+	totals = world_total(s->world, &infos, &r.agents_len);
+	r.agents = calloc(r.agents_len + 1, sizeof(*r.agents));
+	if (!r.agents)
+		return;
+	/* Lent, not copied: nothing of it is freed here. */
+	for (int i = 0; i < r.agents_len; i++) {
+		r.agents[i].info = *infos[i];
+		r.agents[i].total = *totals[i];
+	}
+	terminal_report(stdout, &r, &o);
+	free(r.agents);
+}
+
+static int run(struct session *s)
+{
+	_cleanup_close_ int epoll = epoll_create1(EPOLL_CLOEXEC);
+	_cleanup_close_ int sigfd = -1;
+	int err, end_err;
+
+	err = targets_prepare(s);
+	if (!err)
+		err = observer_prepare(s);
+	if (err)
+		return exit_status_of(err);
+	if (output_open(s))
+		return EXIT_OUTPUT;
+	sigfd = signals_open();
+	err = agents_begin(s);
+	if (!err)
+		err = poll_add(epoll, sigfd);
+	if (!err)
+		err = poll_add(epoll, observer_fd(s->observer));
+	if (err) {
+		recording_close(s->writer);
+		s->writer = NULL;
+		if (strcmp(s->path, "-"))
+			unlink(s->path);
+		return exit_status_of(err);
+	}
+	err = header_write(s);
+	if (err)
+		return log_err(err, "cannot write %s", s->path), EXIT_OUTPUT;
+	err = loop(s, epoll, sigfd);
+	if (!err)
+		err = interval_end(s, true);
+	if (!err)
+		err = total_write(s);
+	if (s->progress)
+		fputs("\r\033[K", stderr);
+	end_err = recording_close(s->writer);
+	s->writer = NULL;
+	if (!err && end_err)
+		err = (log_err(end_err, "cannot write %s", s->path), -EIO);
+	if (err)
+		return err == -EIO ? EXIT_OUTPUT : EXIT_DENIED;
+	if (!s->opt.quiet && strcmp(s->path, "-"))
+		report_show(s);
+	return EXIT_DONE;
+}
+
+int cmd_record(int argc, char **argv)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	int status;
+
+	if (!s)
+		return log_err(-ENOMEM, "cannot start"), EXIT_DENIED;
+	s->child.go_fd = s->child.err_fd = -1;
+	status = record_options_parse(argc, argv, &s->opt);
+	if (status < 0) {
+		s->progress = !s->opt.quiet && isatty(STDERR_FILENO);
+		status = run(s);
+		if (s->child.pid && waitpid(s->child.pid, NULL, WNOHANG) == 0 && s->seq)
+			log_info("process %d (%s) runs on, unobserved", (int)s->child.pid, s->opt.target.command[0]);
+	}
+	recording_close(s->writer);
+	collector_free(s->collector);
+	world_free(s->world);
+	observer_free(s->observer);
+	targets_free(s->targets);
+	free(s);
+	return status;
+}

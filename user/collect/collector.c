@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#include "collect/collector.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "collect/merge.h"
+#include "lib/util.h"
+
+#define DRAIN_MIN_MS 10.0
+#define DRAIN_IDLE_MS 1000.0 /* nothing came in: the ring wakes us when it fills */
+#define BATCH_BUSY_BYTES (256 * 1024) /* a drain that brought more than this comes too late, */
+#define BATCH_CALM_BYTES (32 * 1024) /* less than this too early */
+#define FLUSH_TRIES 10
+
+/* A handler on another CPU may have taken its time stamp but not yet shown that it staged something: a plain drain leaves that much
+ * time alone. The close of an interval interrupts every CPU instead, and is exact. */
+#define SETTLE_NS 2000000ULL
+
+struct collector {
+	struct observer *observer;
+	struct world *world;
+	struct merge *merge;
+	double pause_ms, drain_max_ms;
+	struct so_snap *snaps;
+	int snaps_len, snaps_cap;
+	int err; /* of a callback */
+	collector_candidate_fn candidate_fn;
+	void *candidate_ctx;
+	uint32_t *candidates; /* reported after the records are worked off, since it may seed */
+	int candidates_len, candidates_cap;
+	struct collector_counts counts;
+	struct { /* at the last collector_observe() */
+		uint64_t cpu_ns, bpf_ns, records, late, lost[SO_LOSS_COUNT];
+	} told;
+};
+
+struct collector *collector_new(struct observer *o, struct world *w, double drain_max_ms)
+{
+	struct collector *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->observer = o;
+	c->world = w;
+	c->drain_max_ms = drain_max_ms;
+	c->pause_ms = DRAIN_MIN_MS;
+	c->merge = merge_new();
+	if (!c->merge) {
+		free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void collector_free(struct collector *c)
+{
+	if (!c)
+		return;
+	merge_free(c->merge);
+	free(c->snaps);
+	free(c->candidates);
+	free(c);
+}
+
+void collector_on_candidate(struct collector *c, collector_candidate_fn fn, void *ctx)
+{
+	c->candidate_fn = fn;
+	c->candidate_ctx = ctx;
+}
+
+static void on_batch(void *ctx, const void *data, size_t size)
+{
+	struct collector *c = ctx;
+	int err = merge_add(c->merge, data, size);
+
+	if (err == -EBADMSG)
+		c->counts.bad++;
+	else if (err)
+		c->err = err;
+}
+
+static void candidate_note(struct collector *c, uint32_t tgid)
+{
+	if (c->candidates_len == c->candidates_cap) {
+		int cap = c->candidates_cap ? 2 * c->candidates_cap : 64;
+		uint32_t *p = realloc(c->candidates, cap * sizeof(*p));
+
+		if (!p) {
+			c->err = -ENOMEM;
+			return;
+		}
+		c->candidates = p;
+		c->candidates_cap = cap;
+	}
+	c->candidates[c->candidates_len++] = tgid;
+}
+
+static void on_record(void *ctx, const struct so_head *r)
+{
+	struct collector *c = ctx;
+
+	c->counts.received[r->kind]++;
+	if (r->kind == SO_CANDIDATE)
+		candidate_note(c, ((const struct so_candidate *)r)->tgid);
+	else
+		world_record(c->world, r);
+}
+
+static void candidates_tell(struct collector *c)
+{
+	for (int i = 0; i < c->candidates_len && c->candidate_fn; i++)
+		c->candidate_fn(c->candidate_ctx, c->candidates[i]);
+	c->candidates_len = 0;
+}
+
+static void pause_adapt(struct collector *c, int64_t bytes)
+{
+	if (bytes > BATCH_BUSY_BYTES)
+		c->pause_ms /= 2;
+	else if (bytes < BATCH_CALM_BYTES)
+		c->pause_ms *= 2;
+	if (c->pause_ms < DRAIN_MIN_MS)
+		c->pause_ms = DRAIN_MIN_MS;
+	if (bytes && c->pause_ms > c->drain_max_ms)
+		c->pause_ms = c->drain_max_ms;
+	if (c->pause_ms > DRAIN_IDLE_MS)
+		c->pause_ms = DRAIN_IDLE_MS;
+}
+
+int64_t collector_drain(struct collector *c)
+{
+	uint64_t now = clock_ns();
+	int busy = observer_flush(c->observer, false);
+	int64_t bytes = observer_drain(c->observer, on_batch, c);
+
+	if (bytes < 0)
+		return bytes;
+	pause_adapt(c, bytes);
+	if (busy == 0)
+		merge_run(c->merge, now - SETTLE_NS, on_record, c);
+	candidates_tell(c);
+	return c->err ? c->err : bytes;
+}
+
+double collector_pause_ms(const struct collector *c)
+{
+	return c->pause_ms;
+}
+
+static void on_snap(void *ctx, const struct so_snap *s)
+{
+	struct collector *c = ctx;
+
+	if (c->snaps_len == c->snaps_cap) {
+		int cap = c->snaps_cap ? 2 * c->snaps_cap : 256;
+		struct so_snap *p = realloc(c->snaps, cap * sizeof(*p));
+
+		if (!p) {
+			c->err = -ENOMEM;
+			return;
+		}
+		c->snaps = p;
+		c->snaps_cap = cap;
+	}
+	c->snaps[c->snaps_len++] = *s;
+}
+
+/* Empties all staging buffers and the ring, so that no record older than the call is missing. */
+static int drain_all(struct collector *c)
+{
+	int busy = 0;
+
+	for (int i = 0; i < FLUSH_TRIES; i++) {
+		int64_t bytes;
+
+		busy = observer_flush(c->observer, true);
+		bytes = observer_drain(c->observer, on_batch, c);
+		if (bytes < 0)
+			return bytes;
+		if (busy <= 0)
+			break;
+	}
+	return busy < 0 ? busy : 0;
+}
+
+/* Takes a snapshot and works off records and snapshot in one order of time. */
+static int snapshot_apply(struct collector *c)
+{
+	int err;
+
+	c->snaps_len = 0;
+	err = observer_snapshot(c->observer, on_snap, c);
+	if (!err)
+		err = drain_all(c);
+	if (err)
+		return err;
+	for (int i = 0; i < c->snaps_len; i++) {
+		merge_run(c->merge, c->snaps[i].now_ns, on_record, c);
+		world_snap(c->world, &c->snaps[i]);
+	}
+	return c->err;
+}
+
+int collector_baseline(struct collector *c)
+{
+	return snapshot_apply(c);
+}
+
+static void on_kmem(void *ctx, unsigned slot, uint32_t bytes, uint64_t count)
+{
+	struct collector *c = ctx;
+
+	world_kmem(c->world, slot, bytes, count);
+}
+
+int collector_close(struct collector *c, bool last, uint64_t *ret_end_ns)
+{
+	int err = drain_all(c);
+
+	*ret_end_ns = clock_ns();
+	if (err)
+		return err;
+	merge_run(c->merge, *ret_end_ns, on_record, c);
+	world_close_begin(c->world, *ret_end_ns);
+	err = snapshot_apply(c);
+	observer_kmem_read(c->observer, on_kmem, c);
+	if (last) /* nothing more will be asked: what the ring holds counts as received */
+		merge_run(c->merge, UINT64_MAX, on_record, c);
+	world_close_end(c->world, last);
+	return err;
+}
+
+static uint64_t process_cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+static uint64_t self_rss_bytes(void)
+{
+	char buf[128];
+	unsigned long long pages = 0;
+
+	if (file_read("/proc/self/statm", buf, sizeof(buf)) > 0)
+		sscanf(buf, "%*u %llu", &pages);
+	return pages * sysconf(_SC_PAGESIZE);
+}
+
+const struct collector_counts *collector_counts(struct collector *c)
+{
+	c->counts.late = merge_late(c->merge);
+	return &c->counts;
+}
+
+static uint64_t delta(uint64_t *told, uint64_t now)
+{
+	uint64_t d = now - *told;
+
+	*told = now;
+	return d;
+}
+
+void collector_observe(struct collector *c, struct observer_data *ret)
+{
+	static const char *const loss_names[SO_LOSS_COUNT] = {
+#define X(id, value, name, help) [value] = name,
+		SO_LOSSES(X)
+#undef X
+	};
+	struct observer_counts n;
+	uint64_t records = 0;
+
+	observer_counts_read(c->observer, &n);
+	memset(ret, 0, sizeof(*ret));
+	for (int k = 0; k < SO_KINDS; k++)
+		records += c->counts.received[k];
+	ret->records = delta(&c->told.records, records);
+	ret->cpu_s = delta(&c->told.cpu_ns, process_cpu_ns()) / 1e9;
+	ret->bpf_s = n.bpf_runs ? delta(&c->told.bpf_ns, n.bpf_ns) / 1e9 : -1;
+	ret->rss_bytes = self_rss_bytes();
+	for (int r = 0; r < SO_LOSS_COUNT; r++) {
+		uint64_t lost = 0;
+
+		if (!loss_names[r])
+			continue;
+		for (int k = 0; k < SO_KINDS; k++)
+			lost += n.lost[k][r];
+		ret->lost[ret->losses].reason = loss_names[r];
+		ret->lost[ret->losses++].count = delta(&c->told.lost[r], lost);
+	}
+	ret->lost[ret->losses].reason = "late"; /* received, but out of order */
+	ret->lost[ret->losses++].count = delta(&c->told.late, merge_late(c->merge));
+}

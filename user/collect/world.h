@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The agents, their processes and threads as the records tell them, and what each interval says of them. Pure: knows no BPF and
+ * prints nothing. Fed with records in order of time and with snapshots; an interval is closed at a moment that a snapshot covers.
+ */
+#ifndef STAKEOUT_WORLD_H
+#define STAKEOUT_WORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "abi.h"
+#include "model/recording.h"
+
+struct world;
+
+/* probe_on: metrics of the others stay empty. */
+struct world *world_new(const bool probe_on[PROBE_COUNT]);
+void world_free(struct world *w);
+/* The recording begins at start_ns. */
+void world_start(struct world *w, uint64_t start_ns);
+
+/* A new agent whose root process is info->pid; takes over info's strings. Returns its slot (1..SO_MAX_AGENTS-1), or -ENOSPC, -ENOMEM.
+ * Slots of agents that are gone with all their tasks are used again; ids are not. */
+int world_agent_add(struct world *w, struct agent_info *info);
+/* Agents ever added, by id. */
+int world_agents(const struct world *w);
+const struct agent_info *world_agent_info(const struct world *w, int id);
+/* Agents whose root process is alive. */
+int world_agents_alive(const struct world *w);
+/* The agent whose process tgid is, or -1. */
+int world_agent_of(const struct world *w, uint32_t tgid);
+
+/* Records, oldest first. */
+void world_record(struct world *w, const struct so_head *r);
+/* Kernel allocations since load, by slot and size (see observer_kmem_read). */
+void world_kmem(struct world *w, unsigned slot, uint32_t bytes, uint64_t count);
+
+/* Closing an interval at end_ns: begin, one call a task with a snapshot taken after end_ns (and all records up to it before), end. Time behind end_ns goes to
+ * the next interval. Tasks that no snapshot named and no record within it created are gone. last: what is open is put into the histograms too. */
+void world_close_begin(struct world *w, uint64_t end_ns);
+void world_snap(struct world *w, const struct so_snap *s);
+void world_close_end(struct world *w, bool last);
+/* After the closed interval has been written: begins the next one. */
+void world_next(struct world *w);
+
+/* The interval just closed: agents with anything to say. Valid until world_next(). */
+const struct agent_data *const *world_interval(const struct world *w, int *ret_len);
+/* All intervals so far, the one just closed included, with the matching infos. */
+const struct agent_data *const *world_total(const struct world *w, const struct agent_info *const **ret_infos, int *ret_len);
+/* Records of tasks that no longer or not yet belong to anybody. */
+uint64_t world_orphans(const struct world *w);
+size_t world_bytes(const struct world *w);
+
+#endif
