@@ -56,7 +56,7 @@ def test_nothing_lost(observed):
 def test_forks_and_execs_are_exact(observed):
     observed.need("proc")
     assert observed.counter("forks") == observed.books["forks"]
-    assert observed.counter("execs") == observed.books["execs"]
+    assert observed.counter("execs") == observed.books["execs"] + 1  # the one by which the agent itself began
 
 
 def test_every_tool_is_named_and_counted(observed):
@@ -103,10 +103,10 @@ def test_cpu_time_agrees_with_getrusage(observed):
 
 
 def test_minor_faults_agree_with_getrusage(observed):
-    """What comes after the agent asked is the end of its interpreter."""
+    """Getrusage knows those before the agent's first exec, which are not ours to count, and not those after it was asked."""
     observed.need("mem")
     books = sum(observed.books["faults_minor"].values())
-    assert books <= observed.counter("faults_minor") <= books * 1.02 + 100
+    assert observed.counter("faults_minor") == pytest.approx(books, rel=0.02)
 
 
 def test_ledger_of_every_interval_closes(observed):
