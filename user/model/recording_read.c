@@ -494,6 +494,8 @@ static int parse_hist(struct reader *r, const json_t *obj, struct hist *h)
 		err = take_child(r, obj, "bucket_counts", JSON_ARRAY, &counts);
 	if (!err && h->min > h->max)
 		err = refuse(r, "a histogram's \"min\" is above its \"max\"");
+	if (!err && h->zero_count && h->min)
+		err = refuse(r, "a histogram has zeros and a \"min\" above 0");
 	if (err)
 		return err;
 	h->scale = (int8_t)scale;
