@@ -93,8 +93,8 @@ test-kernels: ## run the live tests on other kernels under QEMU
 
 bench: ## measure the cost of watching against other tools
 	$(Q)tools/install-deps bench
-	$(Q)$(MAKE) --no-print-directory all live
-	$(Q)tests/bench/run
+	$(Q)$(MAKE) --no-print-directory all bench-programs
+	$(Q)O=$(O) tests/bench/run
 
 demo: ## build, observe the demo agent for some seconds, show the report
 	$(Q)tools/install-deps build
@@ -122,5 +122,27 @@ clean: ## remove build/
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1\t/p' Makefile | expand -t 18
 	@echo "  variables: V=1 DEBUG=1 SAN=1 CC= CLANG= DESTDIR= prefix="
+
+# libFuzzer; FUZZ_S seconds a target. Crashing inputs stay in build/fuzz.
+FUZZ := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_S ?= 60
+.PHONY: fuzz
+fuzz: $(FUZZ) ## fuzz what reads foreign data (FUZZ_S=60 seconds a target)
+	$(Q)for f in $(FUZZ); do mkdir -p $$f.corpus && ASAN_OPTIONS=detect_leaks=1 $$f -max_total_time=$(FUZZ_S) -rss_limit_mb=2048 \
+		-print_final_stats=1 -artifact_prefix=$$f- $$f.corpus $$(d=tests/fuzz/$$(basename $$f).seeds; [ -d $$d ] && echo $$d) || exit 1; done
+
+$(O)/fuzz/%: tests/fuzz/%.c $(PURE_SRC)
+	$(call say,FUZZ,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(CFLAGS_ALL) $(SAN_FLAGS) -fsanitize=fuzzer $^ -o $@ -ljansson -lz -lm
+
+# benchmark
+BENCH := $(patsubst %.c,$(O)/%,$(wildcard tests/bench/*.c))
+.PHONY: bench-programs
+bench-programs: $(BENCH)
+
+$(O)/tests/bench/%: $(O)/tests/bench/%.o $(call obj,$(filter-out user/cmd/%,$(USER_SRC)))
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDFLAGS) $(LIBS)
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

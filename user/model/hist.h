@@ -10,14 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HIST_SCALE 5 /* b = 1.0219: a quantile is off by at most 1.1 % */
+#define HIST_SCALE 5 /* b = 1.0219: a quantile is off by less than 2.2 % (a bucket), by 1.1 % from its middle */
 #define HIST_SCALE_MIN (-4)
 
 struct hist {
 	int8_t scale;
 	uint64_t count, sum, min, max, zero_count; /* sum wraps modulo 2^64 */
 	int32_t offset; /* index of buckets[0] */
-	uint32_t len; /* buckets in use */
+	uint32_t len; /* buckets there are; those at the ends may be 0 */
 	uint32_t cap;
 	uint32_t wide; /* 1: buckets64 is in use (a count passed 2^32) */
 	union {
@@ -38,11 +38,11 @@ int hist_record(struct hist *h, uint64_t value);
 int hist_record_n(struct hist *h, uint64_t value, uint64_t n);
 /* into += from; the coarser of the two scales wins. Exact. 0 or -ENOMEM. */
 int hist_merge(struct hist *into, const struct hist *from);
-/* Merges buckets until the scale is `scale` (<= h->scale). Exact. 0 or -EINVAL. */
+/* Merges buckets until the scale is `scale` (<= h->scale). Exact. 0, -EINVAL or -ENOMEM (unchanged). */
 int hist_downscale(struct hist *h, int scale);
 /* Count of bucket number i (0..len-1). */
 uint64_t hist_bucket(const struct hist *h, uint32_t i);
-/* Sets the buckets from `len` counts, the first at index `offset`; for readers. 0, -ENOMEM. */
+/* Sets the buckets from `len` counts, the first at index `offset`; for readers. 0, -ENOMEM, or -EINVAL beyond the range. */
 int hist_set_buckets(struct hist *h, int32_t offset, const uint64_t *counts, uint32_t len);
 /* The value below or at which a share q (0..1) of the values lie, interpolated within the bucket (log-linear)
  * and clamped to [min, max]. 0 for an empty histogram. */
