@@ -17,6 +17,46 @@ const volatile __u32 cfg_page_bytes = 4096;
 const volatile bool cfg_candidates = 1; /* report execs of strangers */
 const volatile __u8 cfg_waits[CFG_SYSCALLS] = {};
 
+struct loss_walk {
+	struct so_lane *lane;
+	u32 at, end; /* slots */
+};
+
+static int loss_walk(u32 turn, struct loss_walk *w)
+{
+	struct so_head *h;
+
+	if (w->at >= w->end || w->at >= SO_BATCH_SLOTS)
+		return 1;
+	h = (struct so_head *)w->lane->slots[w->at];
+	w->lane->lost[h->kind & (SO_KINDS - 1)][SO_LOSS_RING_FULL]++;
+	w->at += h->slots ? h->slots : 1;
+	return 0;
+}
+
+/* Sends what is staged. Wakes the collector only when the ring has filled to a degree that can't wait for its next tick. */
+__noinline int lane_flush(struct so_lane *l)
+{
+	struct loss_walk walk = { .lane = l };
+	u64 flags;
+	u32 n;
+
+	if (!l)
+		return 0;
+	n = l->used;
+	if (n > SO_BATCH_SLOTS)
+		n = SO_BATCH_SLOTS;
+	walk.end = n;
+	l->used = 0;
+	if (!n)
+		return 0;
+	flags = bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= cfg_wake_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	if (!bpf_ringbuf_output(&records, l->slots, n * SO_SLOT_BYTES, flags))
+		return 0;
+	bpf_loop(n, loss_walk, &walk, 0);
+	return 0;
+}
+
 #define PF_FORKNOEXEC 0x40
 #define PF_KTHREAD 0x00200000
 #define SIGNAL_GROUP_EXIT 0x04

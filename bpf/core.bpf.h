@@ -66,32 +66,8 @@ static __always_inline struct so_lane *lane_get(u32 lane)
 	return bpf_map_lookup_elem(&lanes, &key);
 }
 
-/* Sends what is staged. Wakes the collector only when the ring has filled to a degree that can't wait for its next tick. */
-static __noinline int lane_flush(struct so_lane *l)
-{
-	u32 n = l->used, i = 0, step;
-	u64 flags;
-
-	if (n > SO_BATCH_SLOTS)
-		n = SO_BATCH_SLOTS;
-	l->used = 0;
-	if (!n)
-		return 0;
-	flags = bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= cfg_wake_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-	if (!bpf_ringbuf_output(&records, l->slots, n * SO_SLOT_BYTES, flags))
-		return 0;
-	for (int turn = 0; turn < SO_BATCH_SLOTS; turn++) {
-		struct so_head *h;
-
-		if (i >= n || i >= SO_BATCH_SLOTS)
-			break;
-		h = (struct so_head *)l->slots[i];
-		l->lost[h->kind & (SO_KINDS - 1)][SO_LOSS_RING_FULL]++;
-		step = h->slots;
-		i += step ? step : 1;
-	}
-	return 0;
-}
+/* Sends what is staged. A global function: the verifier looks at it once, not at each call. Returns 0. */
+int lane_flush(struct so_lane *l);
 
 /* Room for one record in a lane that the caller holds. Every byte must be written. */
 static __always_inline void *lane_stage(struct so_lane *l, u32 kind, u32 slots)

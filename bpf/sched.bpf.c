@@ -33,6 +33,7 @@ int BPF_PROG(sched__switch, bool preempt, struct task_struct *prev, struct task_
 	if (!l)
 		return 0;
 
+	*(volatile u32 *)&l->busy = 1; /* the collector's merge waits for a record with this time stamp */
 	now = bpf_ktime_get_ns();
 	exec = prev->se.sum_exec_runtime;
 	delay = prev->sched_info.run_delay;
@@ -85,6 +86,7 @@ int BPF_PROG(sched__switch, bool preempt, struct task_struct *prev, struct task_
 		c->next = next_wait;
 		c->flags = flags;
 	}
+	lane_release(l);
 	return 0;
 }
 

@@ -378,6 +378,7 @@ static int agents_begin(struct session *s)
 	time_format(s->header.start, sizeof(s->header.start));
 	s->start_ns = s->last_end_ns = clock_ns();
 	world_start(s->world, s->start_ns);
+	collector_observe(s->collector, &(struct observer_data){}); /* what starting cost is no cost of watching */
 	err = agents_seed(s);
 	if (err)
 		return log_err(err, "cannot mark the agents' tasks"), -EACCES;
