@@ -2,6 +2,7 @@
 /* stakeout record: attach, collect, write a recording, show the report. */
 #include <errno.h>
 #include <math.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -305,6 +306,18 @@ static int loop(struct session *s, int epoll, int sigfd)
 
 /* --- begin and end --- */
 
+/*
+ * The ring holds about a second of the highest rate, and the fair scheduler lets us wait for longer: two CPUs busy with nothing but
+ * pipes kept a process out for 4 s (kernel 6.18, whatever its nice value). So ahead of all of them, for the 1 % of a CPU that we take;
+ * without the permission it works as well as it can.
+ */
+static void priority_raise(void)
+{
+	struct sched_param param = { .sched_priority = 1 };
+
+	sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &param);
+}
+
 static int targets_prepare(struct session *s)
 {
 	char why[512] = "";
@@ -426,6 +439,7 @@ static int run(struct session *s)
 	if (output_open(s))
 		return EXIT_OUTPUT;
 	sigfd = signals_open();
+	priority_raise();
 	err = agents_begin(s);
 	if (!err)
 		err = poll_add(epoll, sigfd);
