@@ -112,8 +112,7 @@ struct signal_struct {
 struct task_struct {
 	unsigned int __state;
 	unsigned int flags;
-	int on_cpu;
-	int on_rq;
+	unsigned int on_cpu, on_rq; /* unsigned: 7.2 made them bytes, and libbpf narrows no signed load */
 	struct sched_entity se;
 	struct sched_info sched_info;
 	struct mm_struct *mm;

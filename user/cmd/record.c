@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -34,6 +35,7 @@ struct session {
 	char path[4096];
 	struct header_data header;
 	uint64_t start_ns, last_end_ns, seq;
+	uint64_t written; /* intervals in the file */
 	int announced; /* agents that the file knows of */
 	uint32_t seed_tgids[SO_MAX_AGENTS], seed_slots[SO_MAX_AGENTS];
 	int seeds;
@@ -66,7 +68,7 @@ static int agent_add(void *ctx, struct target *t)
 	struct agent_info info = { .name = t->name, .pid = t->pid, .start_ticks = t->start_ticks, .cmdline = t->cmdline, .cgroup = t->cgroup };
 	int slot = -EEXIST;
 
-	if (world_agent_of(s->world, t->pid) < 0)
+	if (world_agent_of(s->world, t->pid) < 0 && world_agent_find(s->world, t->pid, t->start_ticks) < 0)
 		slot = world_agent_add(s->world, &info);
 	if (slot < 0) {
 		target_fini(t);
@@ -151,6 +153,17 @@ static int output_open(struct session *s)
 	return log_err(err, "cannot write %s", s->path);
 }
 
+/* Leaves nothing behind when nothing of use was written. */
+static void output_discard(struct session *s)
+{
+	struct stat st;
+
+	recording_close(s->writer);
+	s->writer = NULL;
+	if (strcmp(s->path, "-") && !lstat(s->path, &st) && S_ISREG(st.st_mode)) /* never a device */
+		unlink(s->path);
+}
+
 static int header_write(struct session *s)
 {
 	struct agent_info *agents = calloc(world_agents(s->world) + 1, sizeof(*agents));
@@ -215,6 +228,7 @@ static int interval_end(struct session *s, bool last)
 	collector_observe(s->collector, &i.observer);
 	observed_add(&s->observed, &i.observer);
 	err = recording_write_interval(s->writer, &i);
+	s->written += !err;
 	if (s->progress)
 		progress_show(s, &i.observer, i.end_s - i.start_s);
 	s->last_end_ns = end_ns;
@@ -446,15 +460,15 @@ static int run(struct session *s)
 	if (!err)
 		err = poll_add(epoll, observer_fd(s->observer));
 	if (err) {
-		recording_close(s->writer);
-		s->writer = NULL;
-		if (strcmp(s->path, "-"))
-			unlink(s->path);
+		output_discard(s);
 		return exit_status_of(err);
 	}
 	err = header_write(s);
-	if (err)
-		return log_err(err, "cannot write %s", s->path), EXIT_OUTPUT;
+	if (err) {
+		log_err(err, "cannot write %s", s->path);
+		output_discard(s);
+		return EXIT_OUTPUT;
+	}
 	err = loop(s, epoll, sigfd);
 	if (!err)
 		err = interval_end(s, true);
@@ -462,6 +476,8 @@ static int run(struct session *s)
 		err = total_write(s);
 	if (s->progress)
 		fputs("\r\033[K", stderr);
+	if (err == -EIO && !s->written)
+		output_discard(s);
 	end_err = recording_close(s->writer);
 	s->writer = NULL;
 	if (!err && end_err)

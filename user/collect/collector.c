@@ -218,9 +218,10 @@ static void on_kmem(void *ctx, unsigned slot, uint32_t bytes, uint64_t count)
 
 int collector_close(struct collector *c, bool last, uint64_t *ret_end_ns)
 {
-	int err = drain_all(c);
+	int err;
 
-	*ret_end_ns = clock_ns();
+	*ret_end_ns = clock_ns(); /* before the flush, so that everything up to it is at hand */
+	err = drain_all(c);
 	if (err)
 		return err;
 	merge_run(c->merge, *ret_end_ns, on_record, c);
@@ -230,6 +231,8 @@ int collector_close(struct collector *c, bool last, uint64_t *ret_end_ns)
 	if (last) /* nothing more will be asked: what the ring holds counts as received */
 		merge_run(c->merge, UINT64_MAX, on_record, c);
 	world_close_end(c->world, last);
+	if (!last)
+		candidates_tell(c);
 	return err;
 }
 

@@ -216,6 +216,14 @@ int world_agent_of(const struct world *w, uint32_t tgid)
 	return p ? p->agent : -1;
 }
 
+int world_agent_find(const struct world *w, int pid, uint64_t start_ticks)
+{
+	for (int i = 0; i < w->len; i++)
+		if (w->agents[i]->alive && w->agents[i]->info.pid == pid && w->agents[i]->info.start_ticks == start_ticks)
+			return i;
+	return -1;
+}
+
 static struct agent *agent_by_slot(const struct world *w, unsigned slot)
 {
 	return slot && slot < SO_MAX_AGENTS && w->by_slot[slot] >= 0 ? w->agents[w->by_slot[slot]] : NULL;

@@ -30,6 +30,8 @@ const struct agent_info *world_agent_info(const struct world *w, int id);
 int world_agents_alive(const struct world *w);
 /* The agent whose process tgid is, or -1. */
 int world_agent_of(const struct world *w, uint32_t tgid);
+/* The living agent with this root process, or -1. */
+int world_agent_find(const struct world *w, int pid, uint64_t start_ticks);
 
 /* Records, oldest first. */
 void world_record(struct world *w, const struct so_head *r);

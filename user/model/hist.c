@@ -312,13 +312,13 @@ double hist_mean(const struct hist *h)
 	return h->count ? (double)h->sum / (double)h->count : 0;
 }
 
-/* Log-linear between the smallest and the largest integer of the bucket, which makes small values exact. */
-static double bucket_value(const struct hist *h, uint32_t i, double share)
+/* The geometric middle between the smallest and the largest integer of the bucket: off by 1.1 % at most, and exact for small values. */
+static double bucket_value(const struct hist *h, uint32_t i)
 {
 	double low = floor(hist_upper(h->offset + (int32_t)i - 1, h->scale)) + 1;
 	double high = floor(hist_upper(h->offset + (int32_t)i, h->scale));
 
-	return high > low ? low * pow(high / low, share) : high;
+	return high > low ? sqrt(low * high) : high;
 }
 
 double hist_quantile(const struct hist *h, double q)
@@ -342,7 +342,7 @@ double hist_quantile(const struct hist *h, double q)
 			seen += n;
 			continue;
 		}
-		value = bucket_value(h, i, (rank - seen) / n);
+		value = bucket_value(h, i);
 		if (value < (double)h->min)
 			return (double)h->min;
 		return value > (double)h->max ? (double)h->max : value;

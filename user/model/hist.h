@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HIST_SCALE 5 /* b = 1.0219: a quantile is off by less than 2.2 % (a bucket), by 1.1 % from its middle */
+#define HIST_SCALE 5 /* b = 1.0219: a quantile is off by at most 1.1 % */
 #define HIST_SCALE_MIN (-4)
 
 struct hist {
@@ -44,8 +44,8 @@ int hist_downscale(struct hist *h, int scale);
 uint64_t hist_bucket(const struct hist *h, uint32_t i);
 /* Sets the buckets from `len` counts, the first at index `offset`; for readers. 0, -ENOMEM, or -EINVAL beyond the range. */
 int hist_set_buckets(struct hist *h, int32_t offset, const uint64_t *counts, uint32_t len);
-/* The value below or at which a share q (0..1) of the values lie, interpolated within the bucket (log-linear)
- * and clamped to [min, max]. 0 for an empty histogram. */
+/* The value below or at which a share q (0..1) of the values lie, the middle of its bucket,
+ * clamped to [min, max]. 0 for an empty histogram. */
 double hist_quantile(const struct hist *h, double q);
 double hist_mean(const struct hist *h);
 /* Bucket index of value (> 0) at `scale`; integer arithmetic only, exact at the borders. */
