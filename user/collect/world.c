@@ -41,6 +41,7 @@ struct task {
 	uint8_t wait; /* reason of the open wait */
 	uint64_t last[COUNT_IDS];
 	struct books books;
+	int64_t main_skip_ns; /* of its next posting to the main ledger, which another thread kept so far; negative: missing there */
 	UT_hash_handle hh;
 };
 
@@ -411,6 +412,23 @@ static void ledger_post(struct ledger *l, const struct posting *p, enum state_id
 	l->ns[STATE_RUNNING] += p->stint;
 }
 
+/* The thread took over as the main one: its open cycle began before or after the ledger of the old one ended. */
+static void posting_join(struct task *t, struct posting *p)
+{
+	uint64_t *parts[] = { &p->hole, &p->wait, &p->runq, &p->stint };
+
+	if (t->main_skip_ns < 0) {
+		p->hole += -t->main_skip_ns;
+		t->main_skip_ns = 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(parts) && t->main_skip_ns; i++) {
+		uint64_t cut = *parts[i] < (uint64_t)t->main_skip_ns ? *parts[i] : (uint64_t)t->main_skip_ns;
+
+		*parts[i] -= cut;
+		t->main_skip_ns -= cut;
+	}
+}
+
 static void task_post(struct world *w, struct task *t, uint64_t base_ns, uint64_t now_ns, uint64_t runq_ns, uint64_t stint_ns, unsigned wait,
 		      bool first)
 {
@@ -431,6 +449,10 @@ static void task_post(struct world *w, struct task *t, uint64_t base_ns, uint64_
 		return;
 	if (!a->start_ns)
 		a->start_ns = base_ns;
+	if (t->main_skip_ns) {
+		posting_join(t, &p[0]);
+		posting_join(t, &p[1]);
+	}
 	ledger_post(&a->cur.main, &p[0], state, hole);
 	ledger_post(&a->next_main, &p[1], state, hole);
 }
@@ -561,9 +583,15 @@ static void apply_exec(struct world *w, const struct so_exec *r)
 	}
 	if (t && r->old_tid != r->head.tid) { /* the thread takes over the process's first number */
 		struct task *first = task_find(w, r->head.tid);
+		uint64_t main_end_ns = first ? first->books.until_ns : a->end_ns;
+		bool main = p && p->root && main_end_ns;
 
 		if (first)
 			task_remove(w, first);
+		if (main) {
+			t->main_skip_ns = (int64_t)(main_end_ns - t->books.until_ns);
+			a->end_ns = 0; /* the thread's end was not the agent's */
+		}
 		HASH_DEL(w->tasks, t);
 		t->tid = r->head.tid;
 		HASH_ADD(hh, w->tasks, tid, sizeof(t->tid), t);
