@@ -14,6 +14,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile __u64 cfg_wake_bytes = 2 << 20; /* fill of the ring at which the collector is woken */
 const volatile __u32 cfg_page_bytes = 4096;
+const volatile bool cfg_cast = 1;
 const volatile bool cfg_candidates = 1; /* report execs of strangers */
 const volatile __u8 cfg_waits[CFG_SYSCALLS] = {};
 
@@ -80,7 +81,10 @@ static __always_inline void member_open(struct membership *m, struct task_struct
 	m->off_ns = now;
 	m->exec_ns = t->se.sum_exec_runtime;
 	m->delay_ns = t->sched_info.run_delay;
-	m->wait = !t->on_cpu && t->__state ? wait_reason(t, m->flags) : SO_WAIT_NONE;
+	if (t->on_cpu || !t->__state)
+		m->wait = SO_WAIT_NONE;
+	else
+		m->wait = t->__state & TASK_STOPPED_OR_TRACED ? SO_WAIT_OTHER : wait_reason(t, m->flags);
 	m->flags |= MEMBER_FIRST;
 }
 

@@ -13,7 +13,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define TASK_STOPPED_OR_TRACED 0x0c
 #define TASK_DEAD 0x80
 
 SEC("?tp_btf/sched_switch")

@@ -14,6 +14,8 @@
 /* Reason by syscall number, filled by the loader for its architecture: enum so_wait, or CFG_WAIT_BY_FILE. */
 extern const volatile __u8 cfg_waits[CFG_SYSCALLS];
 
+#define TASK_STOPPED_OR_TRACED 0x0c
+
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define S_IFCHR 0020000
@@ -22,11 +24,14 @@ extern const volatile __u8 cfg_waits[CFG_SYSCALLS];
 #define S_IFBLK 0060000
 #define S_IFDIR 0040000
 
+/* Whether the kernel has bpf_rdonly_cast (6.2, fd264ca02094): loads through it are plain loads, where bpf_probe_read_kernel costs some 20 ns each. */
+extern const volatile bool cfg_cast;
+extern void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym __weak;
+
 static __always_inline u32 wait_by_file(struct task_struct *t, u32 fd, u32 member_flags)
 {
 	struct fdtable *fdt;
 	struct file **files, *file = NULL;
-	struct inode *inode = NULL;
 	u16 mode = 0;
 
 	if (!t->files)
@@ -37,10 +42,13 @@ static __always_inline u32 wait_by_file(struct task_struct *t, u32 fd, u32 membe
 	files = fdt->fd;
 	if (bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
 		return SO_WAIT_OTHER;
-	inode = BPF_CORE_READ(file, f_inode);
-	if (!inode)
-		return SO_WAIT_OTHER;
-	mode = BPF_CORE_READ(inode, i_mode);
+	if (cfg_cast) {
+		file = bpf_rdonly_cast(file, bpf_core_type_id_kernel(struct file));
+		if (file->f_inode)
+			mode = file->f_inode->i_mode;
+	} else {
+		mode = BPF_CORE_READ(file, f_inode, i_mode);
+	}
 	switch (mode & S_IFMT) {
 	case S_IFSOCK:
 		return SO_WAIT_NET;
