@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Page faults against getrusage, mappings of known sizes, and a peak of resident memory that is over before anybody looks. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "lib/util.h"
+#include "lib_live.h"
+
+#define BLOCK_BYTES (64ULL << 20)
+
+static const size_t sizes[] = { 4096, 8192, 12345, 65536, 1 << 20, (2 << 20) - 4096, 2 << 20, (2 << 20) + 4096, 5 << 20, 64 << 20 };
+#define ROUNDS 5
+
+static uint64_t faults(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return u.ru_minflt;
+}
+
+static int toucher(struct worker *self, void *arg)
+{
+	uint64_t before;
+
+	(void)arg;
+	self->value[0] = faults(); /* brings in the pages of the call itself */
+	self->value[1] = 0;
+	worker_pause(self);
+	before = faults();
+	for (int i = 0; i < 200; i++) {
+		volatile char *p = mmap(NULL, 16 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		worker_check(p != MAP_FAILED);
+		madvise((void *)p, 16 * 4096, MADV_NOHUGEPAGE);
+		for (int j = 0; j < 16; j++)
+			p[j * 4096] = 1;
+		munmap((void *)p, 16 * 4096);
+	}
+	self->value[1] = faults() - before;
+	worker_pause(self);
+	return 0;
+}
+
+static long long faults_of(pid_t pid)
+{
+	char path[64], buf[1024], *at;
+	long long n = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	assert_true(file_read(path, buf, sizeof(buf)) > 0);
+	at = strrchr(buf, ')');
+	assert_non_null(at);
+	assert_int_equal(sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %lld", &n), 1);
+	return n;
+}
+
+static void test_faults(void **state)
+{
+	struct worker *w = worker_start(toucher, NULL), *idle = worker_start(toucher, NULL);
+	const struct agent_data *const *all;
+	const struct agent_info *const *infos;
+	long long before;
+	struct live *l;
+	int n;
+
+	(void)state;
+	live_need(PROBE_MEM);
+	worker_settle(w);
+	worker_settle(idle);
+	l = live_open(NULL);
+	live_watch(l, (pid_t[]){ w->pid, idle->pid }, 2);
+	before = faults_of(w->pid);
+	worker_go(w);
+	live_until(l, w);
+	live_close(l, true, 0);
+	all = world_total(l->world, &infos, &n);
+	assert_in_range(w->value[1], 200 * 16, 200 * 16 + 50);
+	assert_int_equal(counter_of(all[0], M_FAULTS_MINOR), faults_of(w->pid) - before);
+	/* Around its own two looks it may fault on its way in and out. */
+	assert_in_range(counter_of(all[0], M_FAULTS_MINOR), w->value[1], w->value[1] + 20);
+	assert_int_equal(counter_of(all[0], M_FAULTS_MAJOR), 0);
+	assert_int_equal(counter_of(all[1], M_FAULTS_MINOR), 0);
+	assert_int_equal(hist_count(all[1], M_MAP_BYTES), 0);
+}
+
+static int mapper(struct worker *self, void *arg)
+{
+	(void)arg;
+	worker_pause(self);
+	for (int r = 0; r < ROUNDS; r++)
+		for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+			void *p = mmap(NULL, sizes[i], PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+			worker_check(p != MAP_FAILED);
+			munmap(p, sizes[i]);
+		}
+	worker_pause(self);
+	return 0;
+}
+
+static void test_mappings(void **state)
+{
+	struct worker *w, *stranger;
+	const struct agent_data *a;
+	uint64_t sum = 0;
+	struct live *l;
+
+	(void)state;
+	live_need(PROBE_MEM);
+	w = worker_start(mapper, NULL);
+	stranger = worker_start(mapper, NULL);
+	worker_settle(w);
+	worker_settle(stranger);
+	l = live_open(NULL);
+	live_watch(l, &w->pid, 1);
+	worker_go(stranger);
+	worker_go(w);
+	live_until(l, w);
+	worker_settle(stranger);
+	a = live_close(l, true, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+		sum += (sizes[i] + 4095) / 4096 * 4096 * ROUNDS;
+	assert_int_equal(hist_count(a, M_MAP_BYTES), ROUNDS * ARRAY_SIZE(sizes));
+	assert_int_equal(hist_sum(a, M_MAP_BYTES), sum);
+	assert_int_equal(a->metrics.hist[M_MAP_BYTES]->min, 4096);
+	assert_int_equal(a->metrics.hist[M_MAP_BYTES]->max, 64 << 20);
+}
+
+static int swinger(struct worker *self, void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 3; i++) {
+		worker_pause(self);
+		if (i == 1) {
+			char *p = mmap(NULL, BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+			worker_check(p != MAP_FAILED);
+			memset(p, 1, BLOCK_BYTES);
+			munmap(p, BLOCK_BYTES);
+		}
+	}
+	worker_pause(self);
+	return 0;
+}
+
+static void test_peak(void **state)
+{
+	struct worker *w;
+	const struct agent_data *a;
+	uint64_t peak[3], rss[3], slack;
+	struct live *l;
+
+	(void)state;
+	live_need(PROBE_MEM);
+	w = worker_start(swinger, NULL);
+	worker_settle(w);
+	l = live_open(NULL);
+	live_watch(l, &w->pid, 1);
+	/* The kernel folds counts in by batches a CPU: of max(32, 2 * CPUs) pages, for three kinds of memory. */
+	slack = sysconf(_SC_NPROCESSORS_CONF) * 3 * 64 * 4096;
+	for (int i = 0; i < 3; i++) { /* the block is there and gone within the second interval */
+		worker_go(w);
+		live_until(l, w);
+		a = live_close(l, false, 0);
+		peak[i] = counter_of(a, M_RSS_PEAK_BYTES);
+		rss[i] = counter_of(a, M_RSS_BYTES);
+		if (i < 2)
+			world_next(l->world);
+	}
+	assert_near(peak[1], rss[0] + BLOCK_BYTES, slack);
+	assert_near(rss[1], rss[0], slack);
+	assert_near(peak[0], rss[0], slack);
+	assert_near(peak[2], rss[2], slack); /* the next interval knows nothing of it */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		LIVE_TEST(test_faults),
+		LIVE_TEST(test_mappings),
+		LIVE_TEST(test_peak),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
