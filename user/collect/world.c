@@ -56,11 +56,11 @@ struct agent {
 	struct cpu_split cpu;
 	struct cpu_split *tool_cpu; /* by index in cur.tools */
 	uint64_t dead_rss_peak;
-	struct kmem { /* counts at the last look */
-		uint32_t bytes;
-		uint64_t count;
-	} *kmem;
-	int kmem_len;
+};
+
+struct kmem { /* kernel allocations of one size: the count at the last look */
+	uint32_t bytes;
+	uint64_t count;
 };
 
 struct world {
@@ -68,6 +68,8 @@ struct world {
 	struct agent **agents; /* by id */
 	int len, cap, alive;
 	int by_slot[SO_MAX_AGENTS]; /* id, or -1 */
+	struct kmem *kmem[SO_MAX_AGENTS]; /* by slot, since the kernel side counts on when a slot changes hands */
+	int kmem_len[SO_MAX_AGENTS];
 	struct task *tasks;
 	struct proc *procs;
 	uint64_t boundary_ns; /* end of the interval being closed; UINT64_MAX between */
@@ -100,7 +102,6 @@ static void agent_free(struct agent *a)
 	agent_data_fini(&a->cur);
 	agent_data_fini(&a->total);
 	free(a->tool_cpu);
-	free(a->kmem);
 	free(a);
 }
 
@@ -121,6 +122,8 @@ void world_free(struct world *w)
 	}
 	for (int i = 0; i < w->len; i++)
 		agent_free(w->agents[i]);
+	for (int i = 0; i < SO_MAX_AGENTS; i++)
+		free(w->kmem[i]);
 	free(w->agents);
 	free(w->interval);
 	free(w->total);
@@ -310,21 +313,12 @@ static struct proc *proc_add(struct world *w, struct agent *a, uint32_t tgid)
 	return p;
 }
 
-static void agent_settle(struct world *w, struct agent *a)
-{
-	if (a->alive || a->tasks || !a->slot)
-		return;
-	w->by_slot[a->slot] = -1;
-	a->slot = 0;
-}
-
 static void agent_end(struct world *w, struct agent *a)
 {
 	if (!a->alive)
 		return;
 	a->alive = false;
 	w->alive--;
-	agent_settle(w, a);
 }
 
 static void proc_remove(struct world *w, struct proc *p)
@@ -374,7 +368,6 @@ static void task_remove(struct world *w, struct task *t)
 	if (p && --p->threads == 0)
 		proc_remove(w, p);
 	free(t);
-	agent_settle(w, a);
 }
 
 /* Names the process of a task that turned up without one. */
@@ -742,19 +735,19 @@ void world_kmem(struct world *w, unsigned slot, uint32_t bytes, uint64_t n)
 	struct kmem *k;
 	int i;
 
-	if (!a)
+	if (!slot || slot >= SO_MAX_AGENTS)
 		return;
-	for (i = 0; i < a->kmem_len && a->kmem[i].bytes != bytes; i++)
+	for (i = 0; i < w->kmem_len[slot] && w->kmem[slot][i].bytes != bytes; i++)
 		;
-	if (i == a->kmem_len) {
-		k = realloc(a->kmem, (i + 1) * sizeof(*k));
+	if (i == w->kmem_len[slot]) {
+		k = realloc(w->kmem[slot], (i + 1) * sizeof(*k));
 		if (!k)
 			return;
-		a->kmem = k;
-		a->kmem[a->kmem_len++] = (struct kmem){ .bytes = bytes };
+		w->kmem[slot] = k;
+		w->kmem[slot][w->kmem_len[slot]++] = (struct kmem){ .bytes = bytes };
 	}
-	k = &a->kmem[i];
-	if (n > k->count) {
+	k = &w->kmem[slot][i];
+	if (a && n > k->count) {
 		metric_add(&a->cur.metrics, M_KERNEL_ALLOC_BYTES, (n - k->count) * bytes);
 		if (!metric_record(&a->cur.metrics, M_KERNEL_ALLOC_SIZE_BYTES, bytes))
 			hist_record_n(a->cur.metrics.hist[M_KERNEL_ALLOC_SIZE_BYTES], bytes, n - k->count - 1);
@@ -920,6 +913,15 @@ void world_close_end(struct world *w, bool last)
 	free(rss);
 }
 
+/* A slot is given up only between intervals: what the kernel side still counts by it belongs to the agent. */
+static void agent_settle(struct world *w, struct agent *a)
+{
+	if (a->alive || a->tasks || !a->slot)
+		return;
+	w->by_slot[a->slot] = -1;
+	a->slot = 0;
+}
+
 void world_next(struct world *w)
 {
 	for (int i = 0; i < w->len; i++) {
@@ -929,6 +931,7 @@ void world_next(struct world *w)
 		a->cur.threads = a->next_threads;
 		memset(&a->next_main, 0, sizeof(a->next_main));
 		memset(&a->next_threads, 0, sizeof(a->next_threads));
+		agent_settle(w, a);
 		if (!a->spoke)
 			continue;
 		metric_set_reset(&a->cur.metrics);
