@@ -14,9 +14,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile __u64 cfg_wake_bytes = 2 << 20; /* fill of the ring at which the collector is woken */
 const volatile __u32 cfg_page_bytes = 4096;
-const volatile bool cfg_cast = 1;
 const volatile bool cfg_candidates = 1; /* report execs of strangers */
 const volatile __u8 cfg_waits[CFG_SYSCALLS] = {};
+const volatile bool cfg_cast = 1;
 
 struct loss_walk {
 	struct so_lane *lane;

@@ -9,6 +9,7 @@
  * Events: up to some 100,000/s a CPU. Cost: see `make bench`; an unwatched task pays one load.
  */
 #include "core.bpf.h"
+#define WAIT_CAST
 #include "wait.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -70,6 +70,12 @@ struct sched_info {
 	unsigned long long run_delay, last_arrival, last_queued;
 };
 
+struct hlist_node;
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
 struct inode {
 	unsigned short i_mode;
 };

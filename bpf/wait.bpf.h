@@ -13,6 +13,7 @@
 
 /* Reason by syscall number, filled by the loader for its architecture: enum so_wait, or CFG_WAIT_BY_FILE. */
 extern const volatile __u8 cfg_waits[CFG_SYSCALLS];
+extern const volatile bool cfg_cast; /* the kernel has bpf_rdonly_cast() */
 
 #define TASK_STOPPED_OR_TRACED 0x0c
 
@@ -24,32 +25,41 @@ extern const volatile __u8 cfg_waits[CFG_SYSCALLS];
 #define S_IFBLK 0060000
 #define S_IFDIR 0040000
 
-/* Whether the kernel has bpf_rdonly_cast (6.2, fd264ca02094): loads through it are plain loads, where bpf_probe_read_kernel costs some 20 ns each. */
-extern const volatile bool cfg_cast;
-extern void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym __weak;
+/* Since 6.2 (a35b9af4ec2c): a pointer becomes one that the program may load through; costs nothing, where each helper call that reads
+ * kernel memory costs some 20 ns. The loader clears cfg_cast where the kernel lacks it. Only for the one file that asks for it, since
+ * libbpf's linker (1.1) refuses a kernel function that two objects use. */
+#ifdef WAIT_CAST
+extern void *bpf_rdonly_cast(const void *p, u32 type) __ksym __weak;
+#define cast(p, type) ((type *)bpf_rdonly_cast(p, bpf_core_type_id_kernel(type)))
+#endif
+
+/* Mode of the file behind one of t's descriptors; 0: none. */
+static __always_inline u16 fd_mode(struct task_struct *t, u32 fd)
+{
+	struct file **files, *file = NULL;
+	struct fdtable *fdt;
+
+	if (!t->files)
+		return 0;
+	fdt = t->files->fdt;
+	if (!fdt || fd >= fdt->max_fds)
+		return 0;
+	files = fdt->fd;
+#ifdef WAIT_CAST
+	if (cfg_cast) {
+		/* Any struct that begins with a pointer would do to load the array's element. */
+		file = cast(cast(files + fd, struct hlist_head)->first, struct file);
+		return file->f_inode ? file->f_inode->i_mode : 0;
+	}
+#endif
+	if (bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
+		return 0;
+	return BPF_CORE_READ(file, f_inode, i_mode);
+}
 
 static __always_inline u32 wait_by_file(struct task_struct *t, u32 fd, u32 member_flags)
 {
-	struct fdtable *fdt;
-	struct file **files, *file = NULL;
-	u16 mode = 0;
-
-	if (!t->files)
-		return SO_WAIT_OTHER;
-	fdt = t->files->fdt;
-	if (!fdt || fd >= fdt->max_fds)
-		return SO_WAIT_OTHER;
-	files = fdt->fd;
-	if (bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
-		return SO_WAIT_OTHER;
-	if (cfg_cast) {
-		file = bpf_rdonly_cast(file, bpf_core_type_id_kernel(struct file));
-		if (file->f_inode)
-			mode = file->f_inode->i_mode;
-	} else {
-		mode = BPF_CORE_READ(file, f_inode, i_mode);
-	}
-	switch (mode & S_IFMT) {
+	switch (fd_mode(t, fd) & S_IFMT) {
 	case S_IFSOCK:
 		return SO_WAIT_NET;
 	case S_IFCHR:

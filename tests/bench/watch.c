@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The kernel side alone, timed by the kernel (bpf_stats): attaches, makes the processes given agents, drains, and answers each line
+ * on stdin with the programs' counters as JSON.
+ *
+ *   watch floor           the empty program only
+ *   watch sched PID..     the empty program and the probe `sched`
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/util.h"
+#include "probe/observer.h"
+
+#define DRAIN_MS 20
+
+static void on_batch(void *ctx, const void *data, size_t size)
+{
+	(void)data;
+	*(uint64_t *)ctx += size;
+}
+
+static void counters_tell(struct observer *o)
+{
+	struct observer_prog progs[64];
+	struct observer_counts n;
+	uint64_t lost = 0;
+	int len = observer_programs(o, progs, ARRAY_SIZE(progs));
+
+	observer_counts_read(o, &n);
+	for (int k = 0; k < SO_KINDS; k++)
+		for (int r = 0; r < SO_LOSS_COUNT; r++)
+			lost += n.lost[k][r];
+	printf("{\"seen\": %llu, \"lost\": %llu", (unsigned long long)(n.seen[SO_CYCLE] + n.seen[SO_CYCLE_LONG]), (unsigned long long)lost);
+	for (int i = 0; i < len; i++)
+		printf(", \"%s\": [%llu, %llu]", progs[i].name, (unsigned long long)progs[i].runs, (unsigned long long)progs[i].ns);
+	puts("}");
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	struct observer_config cfg = { .ring_bytes = 8 << 20, .bpf_stats = true, .bench = true };
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+	uint32_t tgids[SO_MAX_AGENTS], slots[SO_MAX_AGENTS];
+	struct observer *o = NULL;
+	char why[256] = "", line[16];
+	uint64_t bytes = 0;
+	int n = 0;
+
+	cfg.probe_on[PROBE_SCHED] = argc > 1 && !strcmp(argv[1], "sched");
+	for (int i = 2; i < argc && n < SO_MAX_AGENTS - 1; i++, n++) {
+		tgids[n] = atoi(argv[i]);
+		slots[n] = n + 1;
+	}
+	if (observer_new(&cfg, &o, why, sizeof(why)) || observer_load(o) || observer_attach(o) ||
+	    (n && observer_seed(o, tgids, slots, n) < n)) {
+		fprintf(stderr, "watch: cannot attach %s\n", why);
+		return 1;
+	}
+	puts("ready");
+	fflush(stdout);
+	for (;;) {
+		int some = poll(&in, 1, DRAIN_MS);
+
+		observer_flush(o, false);
+		observer_drain(o, on_batch, &bytes);
+		if (some <= 0)
+			continue;
+		if (read(STDIN_FILENO, line, sizeof(line)) <= 0)
+			break;
+		counters_tell(o);
+	}
+	observer_free(o);
+	return 0;
+}
