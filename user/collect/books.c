@@ -26,6 +26,7 @@ void books_post(struct books *b, uint64_t base_ns, uint64_t now_ns, uint64_t run
 	struct posting p = {};
 
 	memset(ret, 0, 2 * sizeof(*ret));
+	base_ns = min_u64(base_ns, now_ns); /* a gap longer than the clock has run wraps around */
 	if (!b->until_ns)
 		b->until_ns = base_ns;
 	if (now_ns <= b->until_ns)
