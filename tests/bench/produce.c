@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,8 @@ static int drained(struct producer *p, struct collector *c)
 	epoll_ctl(epoll, EPOLL_CTL_ADD, observer_fd(p->observer), &e);
 	if (pthread_create(&t, NULL, produce, p))
 		return -EAGAIN;
+	/* As `record` does; the producer keeps its ordinary priority. */
+	sched_setscheduler(0, SCHED_RR, &(struct sched_param){ .sched_priority = 1 });
 	while (!p->done) {
 		epoll_wait(epoll, &e, 1, (int)collector_pause_ms(c));
 		collector_drain(c);
