@@ -38,6 +38,7 @@ const struct feature_info feature_infos[FEATURE_COUNT] = {
 	[FEATURE_TP_KMALLOC] = { "tracepoint kmalloc", "2.6" },
 	[FEATURE_TP_KMEM_CACHE_ALLOC] = { "tracepoint kmem_cache_alloc", "2.6" },
 	[FEATURE_ITER_TASK_FILE] = { "open file iterator", "5.8, commit eaaacd23910f" },
+	[FEATURE_RDONLY_CAST] = { "kernel function bpf_rdonly_cast", "6.2" },
 	[FEATURE_RAW_TP_RUN] = { "test runs of raw_tp programs", "5.10, commit 1b4d60ec162f" },
 	[FEATURE_LOCKDOWN_OK] = { "lockdown", "5.4, kernel_lockdown(7)" },
 };
@@ -72,6 +73,7 @@ static const struct btf_sign {
 	{ FEATURE_TP_KMALLOC, BTF_KIND_TYPEDEF, "btf_trace_kmalloc", NULL },
 	{ FEATURE_TP_KMEM_CACHE_ALLOC, BTF_KIND_TYPEDEF, "btf_trace_kmem_cache_alloc", NULL },
 	{ FEATURE_ITER_TASK_FILE, BTF_KIND_FUNC, "bpf_iter_task_file", NULL },
+	{ FEATURE_RDONLY_CAST, BTF_KIND_FUNC, "bpf_rdonly_cast", NULL },
 	{ FEATURE_RAW_TP_RUN, BTF_KIND_FUNC, "bpf_prog_test_run_raw_tp", NULL },
 };
 

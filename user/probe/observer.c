@@ -131,6 +131,7 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 		bpf_map__set_autocreate(o->skel->maps.kmem_counts, false);
 	o->skel->rodata->cfg_wake_bytes = cfg->ring_bytes / 4;
 	o->skel->rodata->cfg_page_bytes = sysconf(_SC_PAGESIZE);
+	o->skel->rodata->cfg_cast = feature_has(FEATURE_RDONLY_CAST, NULL, 0);
 	o->skel->rodata->cfg_candidates = cfg->candidates;
 	o->skel->rodata->cfg_nr_mmap = __NR_mmap;
 	o->skel->rodata->cfg_nr_mremap = __NR_mremap;
@@ -396,5 +397,5 @@ int observer_synthesize(struct observer *o, int cpu, unsigned burst)
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .flags = BPF_F_TEST_RUN_ON_CPU, .cpu = cpu);
 
 	o->skel->bss->synthetic_burst = burst;
-	return bpf_prog_test_run_opts(bpf_program__fd(o->skel->progs.bench__synthetic), &opts) ? -errno : 0;
+	return bpf_prog_test_run_opts(bpf_program__fd(o->skel->progs.bench__synth), &opts) ? -errno : 0;
 }
