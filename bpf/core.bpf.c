@@ -358,7 +358,7 @@ static int synthesize(u32 i, void *ctx)
 
 /* For tests and the benchmark, never part of a recording: makes synthetic_burst records at once. */
 SEC("?raw_tp/bench_synthetic")
-int bench__synthetic(void *ctx)
+int bench__synth(void *ctx)
 {
 	bpf_loop(synthetic_burst, synthesize, NULL, 0);
 	return 0;

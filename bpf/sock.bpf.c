@@ -169,7 +169,7 @@ int BPF_PROG(sock__ready, struct sock *sk)
 }
 
 SEC("?tp_btf/tcp_retransmit_skb")
-int BPF_PROG(sock__retransmit, struct sock *sk)
+int BPF_PROG(sock__resend, struct sock *sk)
 {
 	struct connection *c;
 
