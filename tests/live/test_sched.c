@@ -94,7 +94,7 @@ static void test_against_proc(void **state)
 		ran = after.ran_ns - before[i].ran_ns;
 		queued = after.queued_ns - before[i].queued_ns;
 		slices = after.slices - before[i].slices;
-		assert_true(voluntary[i] >= 100 && involuntary[i] >= 10); /* the load does what it should */
+		assert_true(voluntary[i] >= 100 && involuntary[i] >= 1); /* the load does what it should */
 		assert_int_equal(counter_of(a, M_SWITCHES_VOLUNTARY), voluntary[i]);
 		assert_int_equal(counter_of(a, M_SWITCHES_INVOLUNTARY), involuntary[i]);
 		assert_near(hist_sum(a, M_ONCPU_NS), ran, ran / 100 > 2000000 ? ran / 100 : 2000000);
@@ -228,8 +228,10 @@ static int waiter(struct worker *self, void *arg)
 	}
 	worker_pause(self);
 	start = clock_ns();
-	for (int i = 0; i < WAITS; i++)
+	for (int i = 0; i < WAITS; i++) {
 		p->reason->wait(p->scene, i);
+		self->value[WAITS + 1] = i + 1;
+	}
 	self->value[WAITS] = clock_ns() - start;
 	worker_pause(self);
 	return 0;
@@ -264,6 +266,8 @@ static void reason_check(const struct reason *r)
 		sleep_ns(WAIT_NS); /* the length of the wait, not a wait for something to have happened */
 		least += clock_ns() - from;
 		r->end(&scene, i);
+		while (w->value[WAITS + 1] <= (uint64_t)i) /* a child takes its time to die */
+			sched_yield();
 	}
 	live_until(l, w);
 	a = live_close(l, true, 0);
@@ -383,7 +387,7 @@ static void test_ledger_closes(void **state)
 	static const worker_fn fns[PARTS] = { ledger_spin, ledger_sleep, ledger_spin, ledger_sleep, ledger_mix };
 	struct worker *w[PARTS];
 	pid_t pids[PARTS];
-	uint64_t sums[PARTS] = {}, last_ns;
+	uint64_t sums[PARTS] = {}, last_ns, first_ns = 0;
 	struct live *l;
 
 	(void)state;
@@ -413,13 +417,16 @@ static void test_ledger_closes(void **state)
 		assert_int_equal(n, PARTS);
 		for (int i = 0; i < PARTS; i++) {
 			ledger_check(agents[i], i, l->end_ns - last_ns, t > 0); /* the first one begins with the seeding */
-			sums[i] += ledger_sum(&agents[i]->main);
+			if (t > 0)
+				sums[i] += ledger_sum(&agents[i]->main);
 		}
 		last_ns = l->end_ns;
+		if (t == 0)
+			first_ns = last_ns;
 		world_next(l->world);
 	}
 	for (int i = 0; i < PARTS; i++)
-		assert_near(sums[i], l->end_ns - l->start_ns, (l->end_ns - l->start_ns) / 100);
+		assert_near(sums[i], last_ns - first_ns, (last_ns - first_ns) / 1000);
 	assert_int_equal(collector_counts(l->collector)->late, 0);
 }
 
