@@ -576,7 +576,8 @@ static void apply_exec(struct world *w, const struct so_exec *r)
 	}
 	if (t && r->old_tid != r->head.tid) { /* the thread takes over the process's first number */
 		struct task *first = task_find(w, r->head.tid);
-		uint64_t main_end_ns = first ? first->books.until_ns : a->end_ns;
+		/* Between the old main thread's end and this record, the thread may have been switched under its new number. */
+		uint64_t main_end_ns = a->end_ns ? a->end_ns : first ? first->books.until_ns : 0;
 		bool main = p && p->root && main_end_ns;
 
 		if (first)
