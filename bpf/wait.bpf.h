@@ -25,7 +25,7 @@ extern const volatile bool cfg_cast; /* the kernel has bpf_rdonly_cast() */
 #define S_IFBLK 0060000
 #define S_IFDIR 0040000
 
-/* Since 6.2 (a35b9af4ec2c): a pointer becomes one that the program may load through; costs nothing, where each helper call that reads
+/* Since 6.2: a pointer becomes one that the program may load through; costs nothing, where each helper call that reads
  * kernel memory costs some 20 ns. The loader clears cfg_cast where the kernel lacks it. Only for the one file that asks for it, since
  * libbpf's linker (1.1) refuses a kernel function that two objects use. */
 #ifdef WAIT_CAST
