@@ -21,6 +21,7 @@
 #define SO_COMM_BYTES 16
 #define SO_PATH_BYTES 108 /* sun_path */
 #define SO_CONTENT_BYTES 512
+#define SO_REGS 8
 
 /* SO_RECORD(id, value, slots, struct): the kinds of record. */
 #define SO_RECORDS(X)                        \
@@ -40,12 +41,17 @@
 	X(OPEN, 14, 6, so_open)              \
 	X(CLOSE, 15, 1, so_close)            \
 	X(CONTENT, 16, 17, so_content)       \
-	X(RESOLVED, 17, 6, so_resolved)
+	X(RESOLVED, 17, 6, so_resolved)      \
+	X(ALLOC, 18, 1, so_alloc)            \
+	X(ALLOC_LONG, 19, 2, so_alloc_long)  \
+	X(FREE, 20, 1, so_free)              \
+	X(GC, 21, 1, so_gc)
 
 enum so_kind {
 #define X(id, value, slots, type) SO_##id = value,
 	SO_RECORDS(X)
 #undef X
+	SO_STACK = 31, /* has a ring buffer of its own; here for the counts */
 	SO_KINDS = 32 /* size of the tables indexed by kind */
 };
 
@@ -222,6 +228,43 @@ enum so_site { /* cookies of uprobes: where in a library */
 	SO_SITE_FREEADDRINFO = 2,
 };
 
+/* A block that the allocator gave, and one given back: the calls of a process's own allocator, outermost ones only. A reallocation is a FREE
+ * and an ALLOC. */
+struct so_alloc {
+	struct so_head head;
+	__u64 address; /* of the user's process */
+	__u32 bytes; /* that were asked for */
+	__u32 site; /* key of the stack that asked (see so_stack.key); 0: not known */
+};
+
+struct so_alloc_long { /* the same from 4 GiB */
+	struct so_head head;
+	__u64 address;
+	__u64 bytes;
+	__u32 site;
+	__u32 pad[7];
+};
+
+struct so_free {
+	struct so_head head;
+	__u64 address;
+	__u64 pad;
+};
+
+struct so_gc { /* at its end */
+	struct so_head head;
+	__u64 duration_ns;
+	__u8 generation; /* enum so_generation */
+	__u8 pad[7];
+};
+
+enum so_generation {
+	SO_GENERATION_UNKNOWN = 0,
+	SO_GENERATION_YOUNG = 1, /* CPython 0, V8's scavenger */
+	SO_GENERATION_MIDDLE = 2, /* CPython 1 */
+	SO_GENERATION_FULL = 3, /* CPython 2, V8's mark-compact, Go */
+};
+
 struct so_retransmit {
 	struct so_head head;
 	__u32 socket;
@@ -265,6 +308,68 @@ struct so_lane {
 	__u8 slots[SO_BATCH_SLOTS][SO_SLOT_BYTES];
 };
 _Static_assert(sizeof(struct so_lane) % 64 == 0, "lanes must not share a cache line");
+
+/*
+ * A stack as it was found, in the ring buffer `stacks`, one item each: this head, then kernel_len addresses, python_len frames, and user_bytes
+ * bytes of the stack itself, from the stack pointer up. Names and callers are found in user space.
+ */
+struct so_stack {
+	struct so_head head; /* kind SO_STACK, slots 0 */
+	__u32 tgid;
+	__u32 bytes; /* of the whole item */
+	__u8 sample; /* enum so_sample: what it is a sample of */
+	__u8 flags; /* SO_STACK_* */
+	__u8 kernel_len;
+	__u8 python_len;
+	__u32 user_bytes; /* a multiple of 8 */
+	__u64 value; /* CPU: ns of CPU time that it stands for; OFFCPU: 0; ALLOC, SITE: bytes asked for */
+	__u64 key; /* OFFCPU: begin of the wait, CLOCK_MONOTONIC; ALLOC: what it stands for, in bytes; SITE: the key that records name it by */
+	__u64 regs[SO_REGS]; /* enum so_reg, of user mode */
+	char comm[SO_COMM_BYTES]; /* of the thread; not necessarily text */
+};
+_Static_assert(sizeof(struct so_stack) == 128, "size of so_stack");
+
+/* User registers that unwinding starts from, x86-64 and arm64. */
+enum so_reg {
+	SO_REG_IP = 0,
+	SO_REG_SP = 1,
+	SO_REG_FP = 2, /* rbp, x29 */
+	SO_REG_BX = 3, /* rbx; arm64: x30, the link register */
+	SO_REG_R12 = 4, /* r12 to r15 */
+	SO_REG_R13 = 5,
+	SO_REG_R14 = 6,
+	SO_REG_R15 = 7,
+};
+
+struct so_python_frame { /* leaf first */
+	__u64 code; /* user address of the code object */
+	__u64 at; /* where in it: as the interpreter keeps it (instruction pointer, or offset before 3.11), to be read with its version */
+	__u64 flags; /* SO_PYTHON_* */
+};
+/* Where an interpreter keeps its frames, by process: the kernel side walks them with it. Offsets of one version of CPython. */
+struct so_python {
+	__u64 runtime; /* address of _PyRuntime */
+	__u64 thread_key; /* how to find the thread's own state: see bpf/python.bpf.h */
+	__u32 version; /* 0x030b: 3.11 */
+	__u32 pad;
+	__u32 offsets[32]; /* enum so_python_offset */
+};
+
+#define SO_PYTHON_ENTRY 1 /* the interpreter's C function was entered for this frame: the native frame of it ends here */
+
+#define SO_STACK_PYTHON_CUT 1 /* more Python frames than fit */
+#define SO_STACK_USER_CUT 2 /* the stack goes on beyond user_bytes */
+#define SO_STACK_COMPAT 4 /* a 32-bit task: no user stack is taken */
+
+enum so_sample {
+	SO_SAMPLE_CPU = 1,
+	SO_SAMPLE_OFFCPU = 2,
+	SO_SAMPLE_ALLOC = 3, /* an allocation of a sampling window */
+	SO_SAMPLE_SITE = 4, /* the first allocation from a place: later records name it by the key */
+};
+#define SO_STACK_KERNEL_MAX 64
+#define SO_STACK_PYTHON_MAX 64
+#define SO_STACK_USER_MAX (32 * 1024)
 
 /* One task of an agent as the snapshot found it, read from the snapshot iterator. */
 struct so_snap {

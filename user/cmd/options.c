@@ -29,6 +29,8 @@ struct option_row {
 	const char *help;
 };
 
+#define AT(member) offsetof(struct record_options, member)
+
 static void *member(const struct option_row *row, struct record_options *o)
 {
 	return (char *)o + row->offset;
@@ -167,7 +169,49 @@ static void probe_list(char *buf, size_t size)
 			snprintf(buf + strlen(buf), size - strlen(buf), "%s%s", *buf ? ", " : "", probe_infos[i].name);
 }
 
-/* +NAME switches on, -NAME off; without a sign, on. */
+/* Probes that take a value: a number, or a word. */
+static const struct probe_value {
+	enum probe_id probe;
+	const char *unit;
+	size_t offset; /* of a double in struct record_options */
+	double min, max;
+	const char *word; /* NULL: none */
+	size_t word_offset; /* of a bool that it sets, and a number clears */
+} probe_values[] = {
+	{ PROBE_HEAP, "percent", AT(heap_percent), 0.01, 50, "full", AT(heap_full) },
+	{ PROBE_PROFILE, "samples a second", AT(profile_hz), 1, 1000, NULL, 0 },
+	{ PROBE_OFFCPU, "milliseconds", AT(offcpu_ms), 1, 60000, NULL, 0 },
+};
+
+/* value: behind "NAME=". 0, or -1 after the one line on stderr. */
+static int probe_value_store(const struct option_row *row, struct record_options *o, int probe, const char *value)
+{
+	const char *name = probe_infos[probe].name;
+	const struct probe_value *v = probe_values;
+	char *at = (char *)o, word[32] = "";
+	bool is_word;
+	int err;
+
+	while (v < probe_values + ARRAY_SIZE(probe_values) && (int)v->probe != probe)
+		v++;
+	if (v == probe_values + ARRAY_SIZE(probe_values)) {
+		log_err(0, "probe '%s' takes no value", name);
+		return -1;
+	}
+	is_word = v->word && !strcmp(value, v->word);
+	if (v->word)
+		*(bool *)(at + v->word_offset) = is_word;
+	err = is_word ? 0 : parse_seconds(value, v->min, v->max, (double *)(at + v->offset));
+	if (!err)
+		return 0;
+	if (v->word)
+		snprintf(word, sizeof(word), ", or '%s'", v->word);
+	log_err(0, "%s +%s=%s is %s (%s from %.10g to %.10g%s)", row->name, name, value, err == -ERANGE ? "out of range" : "not a number",
+		v->unit, v->min, v->max, word);
+	return -1;
+}
+
+/* +NAME switches on, -NAME off; without a sign, on. Behind a name may stand =VALUE. */
 static int store_probes(const struct option_row *row, struct record_options *o, const char *value)
 {
 	bool *on = member(row, o);
@@ -175,13 +219,16 @@ static int store_probes(const struct option_row *row, struct record_options *o, 
 
 	for (const char *s = value;; s = end + 1) {
 		bool plus = *s != '-';
-		char word[32], list[128], hint[64];
+		char word[64], list[256], hint[64], *equals;
 		int probe;
 
 		end = strchrnul(s, ',');
 		if (s < end && (*s == '+' || *s == '-'))
 			s++;
 		snprintf(word, sizeof(word), "%.*s", (int)(end - s), s);
+		equals = strchr(word, '=');
+		if (equals)
+			*equals = '\0';
 		probe = probe_find(word);
 		if (probe < 0) {
 			const char *names[PROBE_COUNT];
@@ -198,6 +245,12 @@ static int store_probes(const struct option_row *row, struct record_options *o, 
 			log_err(0, "probe '%s' can't be switched off; these can: %s", word, list);
 			return -1;
 		}
+		if (equals && !plus) {
+			log_err(0, "probe '%s' is switched off: it takes no value then", word);
+			return -1;
+		}
+		if (equals && probe_value_store(row, o, probe, equals + 1))
+			return -1;
 		on[probe] = plus;
 		if (!*end)
 			return 0;
@@ -228,7 +281,6 @@ static int store_peer(const struct option_row *row, struct record_options *o, co
 	return -1;
 }
 
-#define AT(member) offsetof(struct record_options, member)
 /* clang-format off */
 static const struct option_row rows[] = {
 	{ "-p", "--pid",       "PID[,PID..]", store_pids,   AT(target),        1, PID_LIMIT,      "running processes; may be repeated" },
@@ -241,6 +293,7 @@ static const struct option_row rows[] = {
 	{ NULL, "--force",     NULL,          store_flag,   AT(force),         0, 0,              "overwrite the file" },
 	{ "-q", "--quiet",     NULL,          store_flag,   AT(quiet),         0, 0,              "no progress line, no report at the end" },
 	{ NULL, "--probe",     "+NAME,-NAME", store_probes, AT(probe_on),      0, 0,              "switch probes on or off; see the list below" },
+	{ NULL, "--leak-age",  "SECONDS",     store_number, AT(leak_age_s),    0.1, 1e6,          "with +heap=full: blocks that live longer may be leaks (10)" },
 	{ NULL, "--no-names",  NULL,          store_flag,   AT(no_names),      0, 0,              "read no contents at all, as --probe -names: peers have no names then" },
 	{ NULL, "--peer",      "HOST[:PORT]=CLASS[/NAME]", store_peer, AT(peers), 0, 0,           "what a peer is: a host (or pattern, or path of a unix socket) to its class; may be repeated" },
 	{ NULL, "--peers",     "N",           store_count,  AT(peers_kept),    1, 1000,           "the busiest peers that are kept apart, an agent (64); the rest is summed" },
@@ -256,6 +309,10 @@ static const struct record_options defaults = {
 	.ring_bytes = 8 << 20,
 	.drain_ms = 100,
 	.peers_kept = PEERS_KEPT,
+	.heap_percent = 1,
+	.profile_hz = 49,
+	.offcpu_ms = 10,
+	.leak_age_s = 10,
 };
 
 static int help(void)

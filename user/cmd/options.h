@@ -17,6 +17,11 @@ struct record_options {
 	bool force; /* --force: overwrite the file */
 	bool quiet; /* -q: no progress, no report at the end */
 	bool probe_on[PROBE_COUNT]; /* --probe +a,-b */
+	bool heap_full; /* --probe +heap=full */
+	double heap_percent; /* --probe +heap=PERCENT: of the agents' time that sampling may cost, 0.01 to 50, default 1 */
+	double profile_hz; /* --probe +profile=HZ, 1 to 1000, default 49 */
+	double offcpu_ms; /* --probe +offcpu=MIN_MS, 1 to 60000, default 10 */
+	double leak_age_s; /* --leak-age SECONDS: blocks older than this may be leaks, 0.1 to 1e6, default 10 */
 	unsigned ring_bytes; /* --ring-size BYTES[K|M], a power of two, 64K to 1G, default 8M */
 	double drain_ms; /* --drain MS, longest time between drains under load, 1 to 1000, default 100 */
 	bool no_names; /* --no-names: as --probe -names: no contents are read, not even the first bytes of a connection */

@@ -30,6 +30,7 @@ struct session {
 	struct targets *targets;
 	struct target_child child; /* pid 0: none */
 	struct observer *observer;
+	struct part_reports reports;
 	struct world *world;
 	struct collector *collector;
 	struct recording_writer *writer;
@@ -214,8 +215,10 @@ static void progress_show(const struct session *s, const struct observer_data *d
 
 static int interval_write(struct session *s, struct interval_data *i)
 {
-	int err = recording_write_interval(s->writer, i);
+	int err = recording_write_stacks(s->writer, world_stacks(s->world));
 
+	if (!err)
+		err = recording_write_interval(s->writer, i);
 	s->written += !err;
 	return err ? (log_err(err, "cannot write %s", s->path), -EIO) : 0;
 }
@@ -398,9 +401,38 @@ static int targets_prepare(struct session *s)
 	return -ESRCH;
 }
 
+static void on_note(void *ctx, unsigned slot, const char *text)
+{
+	struct session *s = ctx;
+
+	world_note(s->world, slot, text);
+}
+
+static void on_heap(void *ctx, unsigned slot, const struct heap_data *delta)
+{
+	struct session *s = ctx;
+
+	world_heap(s->world, slot, delta);
+}
+
+/* Stacks and heaps: what is asked of the collector for them. */
+static int stacks_prepare(struct session *s, const bool on[PROBE_COUNT])
+{
+	uint64_t offcpu_ns = on[PROBE_OFFCPU] ? (uint64_t)(s->opt.offcpu_ms * 1e6) : 0;
+
+	world_thresholds(s->world, offcpu_ns ? offcpu_ns : UINT64_MAX, (uint64_t)(s->opt.leak_age_s * 1e9));
+	if (!on[PROBE_PROFILE] && !on[PROBE_OFFCPU] && !on[PROBE_HEAP])
+		return 0;
+	return collector_stacks(s->collector, offcpu_ns);
+}
+
 static int observer_prepare(struct session *s)
 {
 	struct observer_config cfg = {
+		.heap_full = s->opt.heap_full,
+		.heap_budget = s->opt.heap_percent / 100,
+		.profile_hz = s->opt.profile_hz,
+		.reports = &s->reports,
 		.ring_bytes = s->opt.ring_bytes,
 		.candidates = targets_open_ended(s->targets),
 		.bpf_stats = s->opt.bpf_stats,
@@ -409,6 +441,7 @@ static int observer_prepare(struct session *s)
 	char why[512] = "";
 	int err;
 
+	s->reports = (struct part_reports){ .note = on_note, .heap = on_heap, .ctx = s };
 	memcpy(cfg.probe_on, s->opt.probe_on, sizeof(cfg.probe_on));
 	err = observer_new(&cfg, &s->observer, why, sizeof(why));
 	if (err)
@@ -427,7 +460,7 @@ static int observer_prepare(struct session *s)
 	}
 	s->world = world_new(on);
 	s->collector = s->world ? collector_new(s->observer, s->world, s->opt.drain_ms) : NULL;
-	if (!s->collector)
+	if (!s->collector || stacks_prepare(s, on))
 		return log_err(-ENOMEM, "cannot start");
 	world_peers(s->world, &s->opt.peers, (int)s->opt.peers_kept);
 	collector_on_candidate(s->collector, on_candidate, s);
@@ -475,6 +508,7 @@ static void report_show(struct session *s)
 	terminal_options_detect(&o, stdout);
 	o.hist = -1;
 	o.title = s->path;
+	r.stacks = world_stacks(s->world);
 	r.duration_s = (s->last_end_ns - s->start_ns) / 1e9;
 	totals = world_total(s->world, &infos, &r.agents_len);
 	r.agents = calloc(r.agents_len + 1, sizeof(*r.agents));

@@ -8,12 +8,14 @@
 
 #include "collect/merge.h"
 #include "lib/util.h"
+#include "symbols/symbolizer.h"
 
 #define DRAIN_MIN_MS 10.0
 #define DRAIN_IDLE_MS 1000.0 /* nothing came in: the ring wakes us when it fills */
 #define BATCH_BUSY_BYTES (256 * 1024) /* a drain that brought more than this comes too late, */
 #define BATCH_CALM_BYTES (32 * 1024) /* less than this too early */
 #define FLUSH_TRIES 10
+#define STACKS_DRAIN_MS 20.0 /* with stacks: a process should still be there when its addresses get their names */
 
 /* A handler on another CPU may have taken its time stamp but not yet shown that it staged something: a plain drain leaves that much
  * time alone. The close of an interval interrupts every CPU instead, and is exact. */
@@ -23,6 +25,8 @@ struct collector {
 	struct observer *observer;
 	struct world *world;
 	struct merge *merge;
+	struct symbolizer *symbolizer; /* NULL: no stacks are taken */
+	uint64_t look_min_ns, looked_ns; /* waits whose stacks are read: from this long; 0: none are. When it was done last */
 	double pause_ms, drain_max_ms;
 	struct so_snap *snaps;
 	int snaps_len, snaps_cap;
@@ -60,6 +64,7 @@ void collector_free(struct collector *c)
 	if (!c)
 		return;
 	merge_free(c->merge);
+	symbolizer_free(c->symbolizer);
 	free(c->snaps);
 	free(c->candidates);
 	free(c);
@@ -98,13 +103,84 @@ static void candidate_note(struct collector *c, uint32_t tgid)
 	c->candidates[c->candidates_len++] = tgid;
 }
 
+int collector_stacks(struct collector *c, uint64_t offcpu_min_ns)
+{
+	c->symbolizer = symbolizer_new();
+	c->look_min_ns = offcpu_min_ns;
+	if (c->drain_max_ms > STACKS_DRAIN_MS)
+		c->drain_max_ms = STACKS_DRAIN_MS;
+	return c->symbolizer ? 0 : -ENOMEM;
+}
+
+/* What looks at single processes, and who turns addresses into names, hears of each. */
+static void process_seen(struct collector *c, uint32_t tgid, unsigned slot, enum seen how)
+{
+	observer_process_seen(c->observer, tgid, slot, how);
+	if (c->symbolizer)
+		symbolizer_exec(c->symbolizer, tgid);
+}
+
+static void process_gone(struct collector *c, uint32_t tgid)
+{
+	observer_process_gone(c->observer, tgid);
+	if (c->symbolizer)
+		symbolizer_exit(c->symbolizer, tgid);
+}
+
+static void processes_note(struct collector *c, const struct so_head *r)
+{
+	const struct so_fork *f = (const void *)r;
+	const struct so_exit *e = (const void *)r;
+
+	switch (r->kind) {
+	case SO_FORK:
+		if (f->child_tid == f->child_tgid)
+			process_seen(c, f->child_tgid, r->agent, SEEN_FORKED);
+		break;
+	case SO_EXEC:
+		process_seen(c, ((const struct so_exec *)r)->tgid, r->agent, SEEN_EXEC);
+		break;
+	case SO_EXIT:
+		if (e->group_dead)
+			process_gone(c, e->tgid);
+		break;
+	}
+}
+
+static void on_stack(void *ctx, const struct so_stack *s)
+{
+	struct collector *c = ctx;
+
+	c->counts.received[SO_STACK]++;
+	if (c->symbolizer)
+		world_stack(c->world, s, symbolizer_stack(c->symbolizer, s, world_stacks(c->world)));
+}
+
+/* Has waits looked at, about once in half their shortest length, and works off the stacks that are there. */
+static int stacks_work(struct collector *c)
+{
+	uint64_t now = clock_ns();
+	int n;
+
+	if (!c->symbolizer)
+		return 0;
+	if (c->look_min_ns && now - c->looked_ns >= c->look_min_ns / 2) {
+		c->looked_ns = now;
+		n = observer_look(c->observer, c->look_min_ns);
+		if (n < 0)
+			return n;
+	}
+	n = observer_stacks(c->observer, on_stack, c);
+	symbolizer_work(c->symbolizer);
+	return n < 0 ? n : 0;
+}
+
 static void on_record(void *ctx, const struct so_head *r)
 {
 	struct collector *c = ctx;
 
 	c->counts.received[r->kind]++;
-	if (r->kind == SO_EXEC) /* it may have mapped another libc */
-		observer_process_seen(c->observer, ((const struct so_exec *)r)->tgid);
+	processes_note(c, r);
 	if (r->kind == SO_CANDIDATE)
 		candidate_note(c, ((const struct so_candidate *)r)->tgid);
 	else
@@ -126,7 +202,9 @@ static void pause_adapt(struct collector *c, int64_t bytes)
 		c->pause_ms *= 2;
 	if (c->pause_ms < DRAIN_MIN_MS)
 		c->pause_ms = DRAIN_MIN_MS;
-	if (bytes && c->pause_ms > c->drain_max_ms)
+	if (c->look_min_ns && c->pause_ms > c->look_min_ns / 2e6)
+		c->pause_ms = c->look_min_ns / 2e6;
+	if ((bytes || c->symbolizer) && c->pause_ms > c->drain_max_ms)
 		c->pause_ms = c->drain_max_ms;
 	if (c->pause_ms > DRAIN_IDLE_MS)
 		c->pause_ms = DRAIN_IDLE_MS;
@@ -137,6 +215,7 @@ int64_t collector_drain(struct collector *c)
 	uint64_t now = clock_ns();
 	int busy = observer_flush(c->observer, false);
 	int64_t bytes = observer_drain(c->observer, on_batch, c);
+	int err;
 
 	if (bytes < 0)
 		return bytes;
@@ -144,6 +223,9 @@ int64_t collector_drain(struct collector *c)
 	if (busy == 0)
 		merge_run(c->merge, now - SETTLE_NS, on_record, c);
 	candidates_tell(c);
+	err = stacks_work(c);
+	if (err)
+		return err;
 	return c->err ? c->err : bytes;
 }
 
@@ -201,6 +283,8 @@ static int snapshot_apply(struct collector *c)
 		return err;
 	for (int i = 0; i < c->snaps_len; i++) {
 		merge_run(c->merge, c->snaps[i].now_ns, on_record, c);
+		if (c->snaps[i].flags & SO_SNAP_LEADER && !world_has_process(c->world, c->snaps[i].tgid))
+			process_seen(c, c->snaps[i].tgid, c->snaps[i].agent, SEEN_RUNNING);
 		world_snap(c->world, &c->snaps[i]);
 	}
 	return c->err;
@@ -249,6 +333,8 @@ int collector_close(struct collector *c, bool last, uint64_t *ret_end_ns)
 	observer_kmem_read(c->observer, on_kmem, c);
 	if (last) /* nothing more will be asked: what the ring holds counts as received */
 		merge_run(c->merge, UINT64_MAX, on_record, c);
+	if (!err)
+		err = stacks_work(c);
 	sockets_walk(c);
 	world_close_end(c->world, last);
 	if (!last)

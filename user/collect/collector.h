@@ -15,6 +15,8 @@ struct collector *collector_new(struct observer *o, struct world *w, double drai
 void collector_free(struct collector *c);
 /* Called with the process id of each exec outside all agents. */
 typedef void (*collector_candidate_fn)(void *ctx, uint32_t tgid);
+/* Stack samples are taken and get their names; offcpu_min_ns: waits from this long are looked at too, 0: none. Before the first drain. 0 or -ENOMEM. */
+int collector_stacks(struct collector *c, uint64_t offcpu_min_ns);
 void collector_on_candidate(struct collector *c, collector_candidate_fn fn, void *ctx);
 /* One drain: flush, read the ring, hand on what is surely in order. Returns bytes drained, or negative errno. */
 int64_t collector_drain(struct collector *c);

@@ -90,6 +90,7 @@ void proc_remove(struct world *w, struct proc *p)
 
 	sockets_proc_end(w, p);
 	account_proc_end(w, p);
+	allocations_proc_end(p);
 	if (p->tool >= 0)
 		a->cur.tools[p->tool].runs_live--;
 	if (p->threads)
@@ -335,6 +336,7 @@ static void apply_exec(struct world *w, const struct so_exec *r)
 			task_set_proc(t, p);
 	}
 	tool_end(w, a, p, r->head.time_ns);
+	allocations_proc_end(p);
 	if (!p->root) {
 		proc_set_tool(a, p, r->comm);
 		p->exec_ns = r->head.time_ns;

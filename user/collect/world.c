@@ -17,6 +17,12 @@ struct world *world_new(const bool probe_on[PROBE_COUNT])
 		return NULL;
 	memcpy(w->probe_on, probe_on, sizeof(w->probe_on));
 	w->peers_kept = PEERS_KEPT;
+	w->offcpu_min_ns = w->leak_age_ns = UINT64_MAX;
+	w->stacks = stacks_new();
+	if (!w->stacks) {
+		free(w);
+		return NULL;
+	}
 	memset(w->by_slot, -1, sizeof(w->by_slot));
 	w->boundary_ns = UINT64_MAX;
 	return w;
@@ -33,6 +39,7 @@ static void agent_free(struct agent *a)
 	agent_data_fini(&a->held);
 	agent_data_fini(&a->total);
 	free(a->tool_cpu);
+	sites_free(a->sites);
 	account_agent_fini(a);
 	peers_agent_fini(a);
 	free(a);
@@ -55,8 +62,10 @@ void world_free(struct world *w)
 		spans_fini(&p->children);
 		free(p->waits.at);
 		free(p->open.at);
+		blocks_free(p->blocks);
 		free(p);
 	}
+	stacks_free(w->stacks);
 	for (int i = 0; i < w->len; i++)
 		agent_free(w->agents[i]);
 	for (int i = 0; i < SO_MAX_AGENTS; i++)
@@ -213,9 +222,55 @@ void world_record(struct world *w, const struct so_head *h)
 			w->orphans++;
 		break;
 	}
+	case SO_ALLOC:
+	case SO_ALLOC_LONG:
+	case SO_FREE:
+	case SO_GC:
+		allocations_record(w, h);
+		break;
 	default:
 		sockets_record(w, h);
 	}
+}
+
+struct stacks *world_stacks(struct world *w)
+{
+	return w->stacks;
+}
+
+void world_thresholds(struct world *w, uint64_t offcpu_min_ns, uint64_t leak_age_ns)
+{
+	w->offcpu_min_ns = offcpu_min_ns;
+	w->leak_age_ns = leak_age_ns;
+}
+
+void world_note(struct world *w, unsigned slot, const char *text)
+{
+	struct agent *a = agent_by_slot(w, slot);
+
+	if (a)
+		agent_data_note(&a->cur, text);
+}
+
+void world_heap(struct world *w, unsigned slot, const struct heap_data *delta)
+{
+	struct agent *a = agent_by_slot(w, slot);
+
+	if (a)
+		heap_data_merge(&a->cur.heap, delta);
+}
+
+void world_rival(struct world *w, unsigned slot, const char name[SO_COMM_BYTES], uint64_t ns)
+{
+	struct agent *a = agent_by_slot(w, slot);
+
+	if (a && ns)
+		agent_data_rival(&a->cur, name, ns);
+}
+
+bool world_has_process(const struct world *w, uint32_t tgid)
+{
+	return proc_find(w, tgid);
 }
 
 void world_kmem(struct world *w, unsigned slot, uint32_t bytes, uint64_t n)
@@ -361,6 +416,7 @@ static void agent_close(struct world *w, struct agent *a)
 	if (!a->spoke)
 		return;
 	a->told = true;
+	allocations_close(w, a, w->boundary_ns);
 	peers_close(w, a);
 }
 
@@ -425,6 +481,7 @@ static void agent_begin(struct agent *a)
 	memset(&a->next_threads, 0, sizeof(a->next_threads));
 	memset(&d->critical, 0, sizeof(d->critical));
 	memset(d->concurrency, 0, sizeof(d->concurrency));
+	agent_data_extras_reset(d);
 	metric_set_reset(&d->metrics);
 	peers_next(a);
 	for (int i = 0; i < d->tools_len; i++) {

@@ -45,6 +45,18 @@ void world_sockets_end(struct world *w);
 
 /* Records, oldest first. */
 void world_record(struct world *w, const struct so_head *r);
+/* A stack sample; stack: its number in world_stacks(). In any order against the records. */
+void world_stack(struct world *w, const struct so_stack *s, uint32_t stack);
+/* The stacks that samples of all intervals refer to; the world's own. */
+struct stacks *world_stacks(struct world *w);
+/* Waits whose stacks are read last for min_ns at least (probe offcpu); blocks older than age_ns may be leaks (probe heap). Before the first record. */
+void world_thresholds(struct world *w, uint64_t offcpu_min_ns, uint64_t leak_age_ns);
+/* For the agent of a slot: a note for its reader, what heap windows saw, CPU time of others while it waited for a CPU (since the last call). */
+void world_note(struct world *w, unsigned slot, const char *text);
+void world_heap(struct world *w, unsigned slot, const struct heap_data *delta);
+void world_rival(struct world *w, unsigned slot, const char name[SO_COMM_BYTES], uint64_t ns);
+/* Whether tgid is known as an agent's process. */
+bool world_has_process(const struct world *w, uint32_t tgid);
 /* Kernel allocations since load, by slot and size (see observer_kmem_read). */
 void world_kmem(struct world *w, unsigned slot, uint32_t bytes, uint64_t count);
 

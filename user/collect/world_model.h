@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * What the parts of the world share; nobody else includes it. world.c: agents and intervals; tasks.c: processes and threads; account.c: ledgers;
- * connections.c, sockets.c, transfers.c: connections and exchanges; peers.c: who they are with; loops.c: event loops and polling.
+ * connections.c, sockets.c, transfers.c: connections and exchanges; peers.c: who they are with; loops.c: event loops and polling; stacks.c: stack
+ * samples; allocations.c: heaps and garbage collection.
  */
 #ifndef STAKEOUT_WORLD_MODEL_H
 #define STAKEOUT_WORLD_MODEL_H
@@ -31,6 +32,7 @@ static inline unsigned key_hash(const void *key, unsigned len)
 #include "abi.h"
 #include "collect/books.h"
 #include "collect/exchange.h"
+#include "collect/heap.h"
 #include "collect/timeline.h"
 #include "collect/world.h"
 #include "model/recording.h"
@@ -74,6 +76,7 @@ struct proc {
 	struct spans children; /* when descendants were at work */
 	struct waits waits, open; /* open: of waits that are not over */
 	struct conn *conns;
+	struct blocks *blocks; /* of its heap; NULL: none seen */
 	UT_hash_handle hh;
 };
 
@@ -173,6 +176,7 @@ struct agent {
 	struct spans main_waits; /* of the main thread, by state */
 	uint64_t main_wait_ns; /* end of its last wait */
 	struct spans exchanges; /* as the client, and connects (OWNER_CONNECTING); owner: the process */
+	struct sites *sites; /* places that allocate; NULL: none seen */
 	/* Peers: */
 	struct peer *peers;
 	unsigned peers_epoch; /* changes when cur.peers moves */
@@ -204,6 +208,8 @@ struct world {
 	uint64_t now_ns; /* of the last record */
 	bool holding; /* the one before is held back: what ended before start_ns belongs to it */
 	bool finished; /* the interval just closed is resolved and in the total */
+	struct stacks *stacks;
+	uint64_t offcpu_min_ns, leak_age_ns;
 	uint64_t orphans;
 	const struct agent_data **interval, **total; /* room for cap entries each */
 	const struct agent_info **infos;
@@ -276,6 +282,16 @@ void peers_close(struct world *w, struct agent *a);
 void peers_next(struct agent *a);
 void sockets_fini(struct world *w);
 size_t sockets_bytes(const struct world *w);
+
+/* stacks.c */
+/* A wait of t, of wait_ns up to end_ns, is over (or the interval is: it goes on). */
+void stacks_wait(struct world *w, struct task *t, uint64_t base_ns, uint64_t wait_ns, bool over);
+void stacks_task_end(struct task *t);
+
+/* allocations.c */
+void allocations_record(struct world *w, const struct so_head *h);
+void allocations_proc_end(struct proc *p); /* it ends, or runs another program */
+void allocations_close(struct world *w, struct agent *a, uint64_t now_ns); /* at the end of an interval */
 
 /* loops.c */
 void loop_cycle(struct world *w, struct task *t, const struct so_head *h, uint64_t gap_ns, uint64_t runq_ns, uint64_t stint_ns, unsigned wait,

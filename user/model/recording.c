@@ -24,7 +24,49 @@ void agent_data_fini(struct agent_data *a)
 	for (int i = 0; i < a->peers_len; i++)
 		peer_fini(&a->peers[i]);
 	free(a->peers);
+	agent_data_extras_reset(a);
+	for (int i = 0; i < SAMPLE_COUNT; i++)
+		sample_set_fini(&a->samples[i]);
+	free(a->notes);
 	memset(a, 0, sizeof(*a));
+}
+
+void agent_data_extras_reset(struct agent_data *a)
+{
+	for (int i = 0; i < SAMPLE_COUNT; i++)
+		sample_set_reset(&a->samples[i]);
+	memset(&a->heap, 0, sizeof(a->heap));
+	memset(a->rivals, 0, sizeof(a->rivals));
+	a->rivals_other_ns = 0;
+	for (int i = 0; i < a->notes_len; i++)
+		free(a->notes[i]);
+	a->notes_len = 0;
+}
+
+void agent_data_rival(struct agent_data *a, const char name[16], uint64_t ns)
+{
+	struct rival *r = a->rivals, *end = a->rivals + RIVALS_KEPT;
+
+	while (r < end && r->ns && memcmp(r->name, name, sizeof(r->name)))
+		r++;
+	if (r == end) {
+		r--;
+		if (ns <= r->ns) {
+			a->rivals_other_ns += ns;
+			return;
+		}
+		a->rivals_other_ns += r->ns;
+		r->ns = 0;
+	}
+	if (!r->ns)
+		memcpy(r->name, name, sizeof(r->name));
+	r->ns += ns;
+	for (; r > a->rivals && r->ns > r[-1].ns; r--) {
+		struct rival up = *r;
+
+		*r = r[-1];
+		r[-1] = up;
+	}
 }
 
 /* Room for one more in an array of which only the length is kept: it grows at 0, 1, 2, 4, 8 .., so that its capacity is
@@ -55,6 +97,25 @@ struct tool_data *agent_data_tool(struct agent_data *a, const char *name)
 		return NULL;
 	a->tools_len++;
 	return tool;
+}
+
+int agent_data_note(struct agent_data *a, const char *text)
+{
+	char **notes;
+
+	for (int i = 0; i < a->notes_len; i++)
+		if (!strcmp(a->notes[i], text))
+			return 0;
+	if (a->notes_len == NOTES_KEPT)
+		return 0;
+	if (!a->notes) {
+		notes = calloc(NOTES_KEPT, sizeof(*notes));
+		if (!notes)
+			return -ENOMEM;
+		a->notes = notes;
+	}
+	a->notes[a->notes_len] = strdup(text);
+	return a->notes[a->notes_len] ? a->notes_len++, 0 : -ENOMEM;
 }
 
 struct peer_data *agent_data_peer(struct agent_data *a, bool server, const char *peer, const char *name)
@@ -252,6 +313,15 @@ int agent_data_merge(struct agent_data *into, const struct agent_data *from)
 		if (into->concurrency[c].max < from->concurrency[c].max)
 			into->concurrency[c].max = from->concurrency[c].max;
 	}
-	err = tools_merge(into, from);
+	for (int i = 0; i < SAMPLE_COUNT && !err; i++)
+		err = sample_set_merge(&into->samples[i], &from->samples[i], sample_infos[i].last);
+	heap_data_merge(&into->heap, &from->heap);
+	for (const struct rival *r = from->rivals; r < from->rivals + RIVALS_KEPT && r->ns; r++)
+		agent_data_rival(into, r->name, r->ns);
+	into->rivals_other_ns += from->rivals_other_ns;
+	for (int i = 0; i < from->notes_len && !err; i++)
+		err = agent_data_note(into, from->notes[i]);
+	if (!err)
+		err = tools_merge(into, from);
 	return err ? err : peers_merge(into, from);
 }

@@ -12,7 +12,9 @@
 
 #include "model/classes.h"
 #include "model/ledger.h"
+#include "model/heap.h"
 #include "model/metrics.h"
+#include "model/stacks.h"
 
 struct tool_data { /* one tool name under an agent */
 	char *name; /* owned */
@@ -41,6 +43,14 @@ struct concurrency { /* of exchanges as the client, of one class */
 	uint64_t max;
 };
 
+struct rival { /* what ran on a CPU while the agent was runnable and waited for that CPU */
+	char name[16]; /* of the command; NUL-padded, not necessarily text */
+	uint64_t ns;
+};
+#define RIVALS_KEPT 16 /* the largest; the rest is summed in rivals_other_ns */
+
+#define NOTES_KEPT 32
+
 struct agent_data { /* what one interval (or the total) says of one agent */
 	int id;
 	bool alive;
@@ -53,6 +63,12 @@ struct agent_data { /* what one interval (or the total) says of one agent */
 	int tools_len;
 	struct peer_data *peers;
 	int peers_len;
+	struct sample_set samples[SAMPLE_COUNT]; /* by numbers in the recording's stacks */
+	struct heap_data heap;
+	struct rival rivals[RIVALS_KEPT]; /* largest first; ends at the first of 0 ns */
+	uint64_t rivals_other_ns;
+	char **notes; /* owned: what could not be observed of this agent, and why; one line each, "heap: ..." */
+	int notes_len;
 };
 
 void agent_data_fini(struct agent_data *a);
@@ -61,6 +77,12 @@ struct tool_data *agent_data_tool(struct agent_data *a, const char *name);
 /* The peer with this side, address and name (added if new, with class other); NULL when out of memory. Pointers to peers are valid
  * until the next call. */
 struct peer_data *agent_data_peer(struct agent_data *a, bool server, const char *peer, const char *name);
+/* Empties samples, heap, rivals and notes, for the next interval. */
+void agent_data_extras_reset(struct agent_data *a);
+/* Adds ns to the rival called name (SO_COMM_BYTES bytes, NUL-padded). */
+void agent_data_rival(struct agent_data *a, const char name[16], uint64_t ns);
+/* Adds the note unless it is there; beyond NOTES_KEPT none is. 0 or -ENOMEM. */
+int agent_data_note(struct agent_data *a, const char *text);
 /* Exchanges of p, on either side. */
 uint64_t peer_exchanges(const struct peer_data *p);
 /* It is the sum of those that are not kept apart. */
@@ -135,6 +157,8 @@ struct recording_writer;
 struct recording_writer *recording_open_write(const char *path, bool force, int *ret_err);
 int recording_write_header(struct recording_writer *w, const struct header_data *h);
 int recording_write_agent(struct recording_writer *w, const struct agent_info *a);
+/* What the table has that has not been written yet; before the interval that refers to it. Writes nothing when there is nothing new. */
+int recording_write_stacks(struct recording_writer *w, const struct stacks *s);
 int recording_write_interval(struct recording_writer *w, const struct interval_data *i);
 /* The same keys as an interval, with "kind":"total", plus "exit_code" for agents that ended (infos in the same order as agents). */
 int recording_write_total(struct recording_writer *w, const struct interval_data *i, const struct agent_info *const *infos);
@@ -153,6 +177,7 @@ struct recording {
 	int agents_len;
 	uint64_t intervals; /* read */
 	double duration_s; /* from the first start to the last end */
+	struct stacks *stacks; /* that the agents' samples refer to; never NULL */
 	struct observer_data observer;
 	bool complete; /* has its total */
 	uint64_t bad_lines; /* skipped; the first reason is in `note` */

@@ -14,6 +14,10 @@
 #include "lib/log.h"
 #include "lib/util.h"
 #include "probe/features.h"
+#include "probe/heap_full.h"
+#include "probe/heap_windows.h"
+#include "probe/profiler.h"
+#include "probe/runtimes.h"
 #include "probe/syscalls.h"
 #include "probe/uprobes.h"
 #include "stakeout.skel.h"
@@ -23,11 +27,20 @@
 
 struct observer {
 	struct stakeout_bpf *skel;
-	struct ring_buffer *ring;
+	struct ring_buffer *ring, *stacks_ring; /* of stacks: NULL: none */
 	struct bpf_link *seed, *snap, *seed_sockets, *walk_sockets;
 	struct bpf_link *links[MAX_LINKS];
 	int links_len;
-	struct uprobes *uprobes; /* NULL: none */
+	/* Parts that look at single processes; NULL: none. */
+	struct uprobes *uprobes;
+	struct heap_windows *heap_windows;
+	struct heap_full *heap_full;
+	struct runtimes *runtimes;
+	struct profiler *profiler;
+	struct observer_config cfg;
+	observer_stack_fn stack_fn;
+	void *stack_ctx;
+	uint64_t stacks;
 	struct so_lane *lanes;
 	size_t lanes_bytes;
 	int cpus, stats_fd;
@@ -75,6 +88,11 @@ static bool probe_is_on(const struct observer *o, int p)
 	return p >= 0 && !strcmp(o->probes[p].state, "on");
 }
 
+static bool stacks_wanted(const struct observer *o)
+{
+	return probe_is_on(o, PROBE_PROFILE) || probe_is_on(o, PROBE_OFFCPU) || probe_is_on(o, PROBE_HEAP);
+}
+
 static void programs_choose(struct observer *o, const struct observer_config *cfg)
 {
 	struct bpf_program *prog;
@@ -109,6 +127,7 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 	if (!o)
 		return -ENOMEM;
 	o->stats_fd = -1;
+	o->cfg = *cfg;
 	probes_decide(o, cfg);
 	o->skel = stakeout_bpf__open();
 	if (!o->skel) {
@@ -131,6 +150,8 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 		bpf_map__set_autocreate(o->skel->maps.kmem_counts, false);
 	if (!probe_is_on(o, PROBE_NAMES))
 		bpf_map__set_autocreate(o->skel->maps.lookups, false);
+	if (!stacks_wanted(o))
+		bpf_map__set_autocreate(o->skel->maps.stacks, false);
 	if (feature_has(FEATURE_UPROBE_MULTI, NULL, 0))
 		bpf_program__set_expected_attach_type(o->skel->progs.names__call, UPROBE_MULTI);
 	o->skel->rodata->cfg_wake_bytes = cfg->ring_bytes / 4;
@@ -160,6 +181,19 @@ static int on_batch(void *ctx, void *data, size_t size)
 	return 0;
 }
 
+static int on_stack(void *ctx, void *data, size_t size)
+{
+	struct observer *o = ctx;
+	const struct so_stack *s = data;
+
+	if (size < sizeof(*s) || s->bytes > size ||
+	    sizeof(*s) + s->kernel_len * sizeof(uint64_t) + s->python_len * sizeof(struct so_python_frame) + s->user_bytes != s->bytes)
+		return 0;
+	o->stacks++;
+	o->stack_fn(o->stack_ctx, s);
+	return 0;
+}
+
 int observer_load(struct observer *o)
 {
 	int err = stakeout_bpf__load(o->skel);
@@ -170,6 +204,11 @@ int observer_load(struct observer *o)
 	o->ring = ring_buffer__new(bpf_map__fd(o->skel->maps.records), on_batch, o, NULL);
 	if (!o->ring)
 		return -errno;
+	if (stacks_wanted(o)) {
+		o->stacks_ring = ring_buffer__new(bpf_map__fd(o->skel->maps.stacks), on_stack, o, NULL);
+		if (!o->stacks_ring)
+			return -errno;
+	}
 	o->lanes_bytes = (size_t)o->cpus * SO_LANES * sizeof(struct so_lane);
 	o->lanes = mmap(NULL, o->lanes_bytes, PROT_READ, MAP_SHARED, bpf_map__fd(o->skel->maps.lanes), 0);
 	if (o->lanes == MAP_FAILED) {
@@ -183,6 +222,41 @@ static int attach_iter(struct bpf_program *prog, struct bpf_link **ret)
 {
 	*ret = bpf_program__attach_iter(prog, NULL);
 	return *ret ? 0 : -errno;
+}
+
+static void probe_give_up(struct observer *o, enum probe_id p, const char *why)
+{
+	o->probes[p].state = "unavailable";
+	snprintf(o->probes[p].why, sizeof(o->probes[p].why), "%s", why);
+}
+
+/* What such a part can't do shows only now: its probe is then unavailable. */
+static int parts_attach(struct observer *o)
+{
+	const struct part_reports *r = o->cfg.reports;
+	char why[160] = "";
+
+	if (probe_is_on(o, PROBE_HEAP)) {
+		if (o->cfg.heap_full)
+			o->heap_full = heap_full_new(o->skel, r, why, sizeof(why));
+		else
+			o->heap_windows = heap_windows_new(o->skel, o->cfg.heap_budget, r, why, sizeof(why));
+		if (!o->heap_full && !o->heap_windows)
+			probe_give_up(o, PROBE_HEAP, why);
+	}
+	if (probe_is_on(o, PROBE_PROFILE) || probe_is_on(o, PROBE_OFFCPU)) {
+		o->profiler = profiler_new(o->skel, probe_is_on(o, PROBE_PROFILE) ? o->cfg.profile_hz : 0, probe_is_on(o, PROBE_OFFCPU), r,
+					   why, sizeof(why));
+		for (int p = PROBE_PROFILE; p <= PROBE_OFFCPU && !o->profiler; p++)
+			if (probe_is_on(o, p))
+				probe_give_up(o, p, why);
+	}
+	if (probe_is_on(o, PROBE_GC)) {
+		o->runtimes = runtimes_new(o->skel, r);
+		if (!o->runtimes)
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 int observer_attach(struct observer *o)
@@ -205,6 +279,9 @@ int observer_attach(struct observer *o)
 		if (!o->uprobes)
 			return -ENOMEM;
 	}
+	err = parts_attach(o);
+	if (err)
+		return err;
 	bpf_object__for_each_program(prog, s->obj) {
 		struct bpf_link *link;
 
@@ -227,6 +304,11 @@ void observer_free(struct observer *o)
 	for (int i = 0; i < o->links_len; i++)
 		bpf_link__destroy(o->links[i]);
 	uprobes_free(o->uprobes);
+	heap_windows_free(o->heap_windows);
+	heap_full_free(o->heap_full);
+	runtimes_free(o->runtimes);
+	profiler_free(o->profiler);
+	ring_buffer__free(o->stacks_ring);
 	bpf_link__destroy(o->seed);
 	bpf_link__destroy(o->snap);
 	bpf_link__destroy(o->seed_sockets);
@@ -293,17 +375,68 @@ int observer_seed(struct observer *o, const uint32_t *tgids, const uint32_t *slo
 	}
 	for (int i = 0; i < n; i++) {
 		bpf_map_delete_elem(seeds, &tgids[i]);
-		observer_process_seen(o, tgids[i]);
+		observer_process_seen(o, tgids[i], slots[i], SEEN_RUNNING);
 	}
 	if (!err && added && o->seed_sockets)
 		err = iter_run(o->seed_sockets, 0, NULL, NULL);
 	return err ? err : added;
 }
 
-void observer_process_seen(struct observer *o, uint32_t tgid)
+void observer_process_seen(struct observer *o, uint32_t tgid, unsigned slot, enum seen how)
+{
+	pid_t pid = (pid_t)tgid;
+
+	if (o->uprobes && how != SEEN_FORKED) /* its files are its parent's */
+		uprobes_process(o->uprobes, pid);
+	if (o->heap_windows)
+		heap_windows_process(o->heap_windows, pid, slot, how);
+	if (o->heap_full)
+		heap_full_process(o->heap_full, pid, slot, how);
+	if (o->runtimes)
+		runtimes_process(o->runtimes, pid, slot, how);
+	if (o->profiler)
+		profiler_process(o->profiler, pid, slot, how);
+}
+
+void observer_process_gone(struct observer *o, uint32_t tgid)
+{
+	pid_t pid = (pid_t)tgid;
+
+	if (o->heap_windows)
+		heap_windows_gone(o->heap_windows, pid);
+	if (o->heap_full)
+		heap_full_gone(o->heap_full, pid);
+	if (o->runtimes)
+		runtimes_gone(o->runtimes, pid);
+	if (o->profiler)
+		profiler_gone(o->profiler, pid);
+}
+
+/* Never fails: what can't be probed is left alone, and said. */
+static void parts_work(struct observer *o)
 {
 	if (o->uprobes)
-		uprobes_process(o->uprobes, (pid_t)tgid);
+		uprobes_work(o->uprobes);
+	if (o->heap_windows)
+		heap_windows_work(o->heap_windows);
+	if (o->heap_full)
+		heap_full_work(o->heap_full);
+	if (o->runtimes)
+		runtimes_work(o->runtimes);
+	if (o->profiler)
+		profiler_work(o->profiler);
+}
+
+int observer_stacks(struct observer *o, observer_stack_fn fn, void *ctx)
+{
+	o->stack_fn = fn;
+	o->stack_ctx = ctx;
+	return o->stacks_ring ? ring_buffer__consume(o->stacks_ring) : 0;
+}
+
+int observer_look(struct observer *o, uint64_t min_ns)
+{
+	return o->profiler && probe_is_on(o, PROBE_OFFCPU) ? profiler_look(o->profiler, min_ns) : 0;
 }
 
 struct snap_call {
@@ -377,8 +510,7 @@ int64_t observer_drain(struct observer *o, observer_batch_fn fn, void *ctx)
 	o->batch_ctx = ctx;
 	o->drained = 0;
 	n = ring_buffer__consume(o->ring);
-	if (o->uprobes)
-		uprobes_work(o->uprobes);
+	parts_work(o);
 	return n < 0 ? n : o->drained;
 }
 
@@ -411,6 +543,7 @@ void observer_counts_read(struct observer *o, struct observer_counts *ret)
 	int n = observer_programs(o, progs, 64);
 
 	memset(ret, 0, sizeof(*ret));
+	ret->stacks = o->stacks;
 	for (int i = 0; i < n; i++) {
 		ret->skipped += progs[i].skipped;
 		ret->bpf_ns += o->stats_fd >= 0 ? progs[i].ns : 0;

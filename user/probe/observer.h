@@ -9,13 +9,19 @@
 
 #include "abi.h"
 #include "model/metrics.h"
+#include "model/heap.h"
 #include "model/recording.h"
+#include "probe/parts.h"
 
 struct observer_config {
 	bool probe_on[PROBE_COUNT];
 	unsigned ring_bytes; /* power of two, a multiple of the page size */
 	bool candidates; /* report execs of processes outside all agents */
 	bool bpf_stats; /* have the kernel time our programs */
+	bool heap_full; /* probe heap: every allocation, instead of a sample */
+	double heap_budget; /* sampled: part of the agents' time that it may cost, 0.01 for 1 % */
+	double profile_hz; /* probe profile */
+	const struct part_reports *reports; /* what the parts that look at single processes have to say; outlives the observer */
 	bool bench; /* load and attach the bench__* programs too: the empty one, the synthetic producer */
 };
 
@@ -24,6 +30,7 @@ struct observer_counts { /* totals since load */
 	uint64_t lost[SO_KINDS][SO_LOSS_COUNT];
 	uint64_t bpf_ns; /* run time of all our programs; 0 without bpf_stats */
 	uint64_t bpf_runs;
+	uint64_t stacks; /* samples handed over */
 	uint64_t skipped; /* runs that the kernel left out since the program ran already on that CPU; of strangers, too */
 };
 
@@ -46,9 +53,15 @@ const struct probe_state *observer_probes(const struct observer *o);
 /* Makes n processes agents, with all their threads, descendants, and open sockets. Returns the number of tasks added or a negative
  * errno. Uprobes go into the libraries that they have mapped at the next drain. */
 int observer_seed(struct observer *o, const uint32_t *tgids, const uint32_t *slots, int n);
-/* Notes a process of an agent that has just run a program. Its libraries are looked at for uprobes when the ring is drained next, or
- * soon after. Costs next to nothing. */
-void observer_process_seen(struct observer *o, uint32_t tgid);
+/* A process of an agent (its slot), that is new, or has just run a program. Its files are looked at for uprobes when the ring is
+ * drained next, or soon after. Costs next to nothing. */
+void observer_process_seen(struct observer *o, uint32_t tgid, unsigned slot, enum seen how);
+void observer_process_gone(struct observer *o, uint32_t tgid);
+/* Hands each stack sample in the ring of stacks to fn; their sizes have been checked. Returns how many, or a negative errno. */
+typedef void (*observer_stack_fn)(void *ctx, const struct so_stack *s);
+int observer_stacks(struct observer *o, observer_stack_fn fn, void *ctx);
+/* Has the stacks of tasks read whose wait has lasted for min_ns and has not been read yet (probe offcpu). 0 or negative errno. */
+int observer_look(struct observer *o, uint64_t min_ns);
 /* Reads all tasks of all agents. fn gets the entries in the order of the kernel's task list. */
 typedef void (*observer_snap_fn)(void *ctx, const struct so_snap *s);
 int observer_snapshot(struct observer *o, observer_snap_fn fn, void *ctx);

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#include "collect/world_model.h"
+
+void world_stack(struct world *w, const struct so_stack *s, uint32_t stack)
+{
+	struct agent *a = agent_by_slot(w, s->head.agent);
+
+	if (!a) {
+		w->orphans++;
+		return;
+	}
+	switch (s->sample) {
+	case SO_SAMPLE_CPU:
+		sample_set_add(&a->cur.samples[SAMPLE_CPU_NS], stack, s->value);
+		break;
+	case SO_SAMPLE_ALLOC:
+		sample_set_add(&a->cur.samples[SAMPLE_ALLOC_BYTES], stack, s->key);
+		break;
+	case SO_SAMPLE_SITE:
+		if (a->sites)
+			sites_stack(a->sites, s->tgid, (uint32_t)s->key, stack);
+		break;
+	}
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The heap, all of it: uprobes on a process's own allocator, at entry and return, for that process alone. */
+#ifndef STAKEOUT_HEAP_FULL_H
+#define STAKEOUT_HEAP_FULL_H
+
+#include "probe/parts.h"
+
+struct heap_full;
+
+/* NULL and why set where the kernel gives no uprobes, or returns of probed functions are not safe. */
+struct heap_full *heap_full_new(struct stakeout_bpf *skel, const struct part_reports *r, char *why, size_t why_len);
+void heap_full_free(struct heap_full *h); /* NULL is accepted */
+void heap_full_process(struct heap_full *h, pid_t pid, unsigned slot, enum seen how);
+void heap_full_gone(struct heap_full *h, pid_t pid);
+void heap_full_work(struct heap_full *h);
+
+#endif
