@@ -75,7 +75,6 @@ struct {
 
 /* Tasks that the last seeding added; the loader repeats until it adds none. */
 __u32 seeded = 0;
-/* CLOCK_MONOTONIC minus the scheduler's clock, set by each snapshot. */
 __s64 clock_offset_ns = 0;
 
 /* Begins the books of a task that is alive already. */

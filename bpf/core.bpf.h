@@ -59,6 +59,8 @@ CORE_MAP struct {
 
 extern const volatile __u64 cfg_wake_bytes;
 extern const volatile __u32 cfg_page_bytes;
+/* CLOCK_MONOTONIC minus the scheduler's clock, set by each snapshot. */
+extern __s64 clock_offset_ns;
 
 static __always_inline struct so_lane *lane_get(u32 lane)
 {

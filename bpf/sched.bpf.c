@@ -15,7 +15,48 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define TASK_DEAD 0x80
+#define RIVAL_MIN_NS 50000 /* a shorter stint of somebody else is not looked at: no clock is read, no table touched */
+
+/* Who ran while an agent's task was runnable and waited for that CPU: the collector takes it out at each interval. */
+struct rival_key {
+	u32 agent;
+	char comm[SO_COMM_BYTES];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096); /* who finds no room is not named */
+	__type(key, struct rival_key);
+	__type(value, u64);
+} rivals SEC(".maps");
 #define LIMIT_SLACK_NS 100000
+
+/*
+ * The task that leaves ran for a while; the one that comes may have waited for its end. Of a wait that outlasted several others' stints, only the
+ * last one shows. At this tracepoint the scheduler has not touched either's sched_info yet (prepare_task_switch comes later).
+ */
+static __always_inline void rival_note(struct task_struct *prev, struct task_struct *next)
+{
+	u64 ran = prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime, queued = next->sched_info.last_queued, *sum, waited;
+	struct rival_key key = {};
+	struct membership *m;
+
+	if (ran < RIVAL_MIN_NS || !queued || !prev->pid)
+		return;
+	m = bpf_task_storage_get(&tasks, next, 0, 0);
+	if (!m)
+		return;
+	waited = positive(bpf_ktime_get_ns() - clock_offset_ns - queued);
+	if (ran > waited)
+		ran = waited;
+	key.agent = m->agent;
+	bpf_probe_read_kernel(key.comm, sizeof(key.comm), prev->group_leader->comm);
+	sum = bpf_map_lookup_elem(&rivals, &key);
+	if (sum)
+		__sync_fetch_and_add(sum, ran);
+	else
+		bpf_map_update_elem(&rivals, &key, &ran, BPF_NOEXIST);
+}
 
 SEC("?tp_btf/sched_switch")
 int BPF_PROG(sched__switch, bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
@@ -25,6 +66,8 @@ int BPF_PROG(sched__switch, bool preempt, struct task_struct *prev, struct task_
 	struct so_lane *l;
 	u32 wait, next_wait = SO_WAIT_NONE, flags = 0;
 
+	if (next->bpf_storage)
+		rival_note(prev, next);
 	if (!prev->bpf_storage)
 		return 0;
 	m = bpf_task_storage_get(&tasks, prev, 0, 0);

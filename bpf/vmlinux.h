@@ -63,7 +63,7 @@ typedef atomic64_t atomic_long_t;
 struct bpf_local_storage;
 
 struct sched_entity {
-	u64 exec_start, sum_exec_runtime, nr_migrations;
+	u64 exec_start, sum_exec_runtime, prev_sum_exec_runtime, nr_migrations;
 };
 
 struct sched_info {

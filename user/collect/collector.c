@@ -302,6 +302,13 @@ static void on_kmem(void *ctx, unsigned slot, uint32_t bytes, uint64_t count)
 	world_kmem(c->world, slot, bytes, count);
 }
 
+static void on_rival(void *ctx, unsigned slot, const char comm[SO_COMM_BYTES], uint64_t ns)
+{
+	struct collector *c = ctx;
+
+	world_rival(c->world, slot, comm, ns);
+}
+
 static void on_socket(void *ctx, uint32_t number)
 {
 	struct collector *c = ctx;
@@ -331,6 +338,7 @@ int collector_close(struct collector *c, bool last, uint64_t *ret_end_ns)
 	world_close_begin(c->world, *ret_end_ns);
 	err = snapshot_apply(c);
 	observer_kmem_read(c->observer, on_kmem, c);
+	observer_rivals_take(c->observer, on_rival, c);
 	if (last) /* nothing more will be asked: what the ring holds counts as received */
 		merge_run(c->merge, UINT64_MAX, on_record, c);
 	if (!err)

@@ -23,6 +23,7 @@
 #include "stakeout.skel.h"
 
 #define MAX_LINKS 32
+#define RIVALS_MAX 8192 /* taken at a time */
 #define SEED_TURNS 8 /* parents usually come before children in the task list; after pid wrap-around it takes more turns */
 
 struct observer {
@@ -113,6 +114,18 @@ static bool program_hooks(const struct bpf_program *prog)
 	return type == BPF_TRACE_RAW_TP || type == BPF_TRACE_FENTRY || type == BPF_TRACE_FEXIT;
 }
 
+static void note_none(void *ctx, unsigned slot, const char *text)
+{
+	(void)ctx, (void)slot, (void)text;
+}
+
+static void heap_none(void *ctx, unsigned slot, const struct heap_data *delta)
+{
+	(void)ctx, (void)slot, (void)delta;
+}
+
+static const struct part_reports reports_none = { .note = note_none, .heap = heap_none };
+
 int observer_new(const struct observer_config *cfg, struct observer **ret, char *why, size_t why_len)
 {
 	struct observer *o;
@@ -128,6 +141,8 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 		return -ENOMEM;
 	o->stats_fd = -1;
 	o->cfg = *cfg;
+	if (!o->cfg.reports)
+		o->cfg.reports = &reports_none;
 	probes_decide(o, cfg);
 	o->skel = stakeout_bpf__open();
 	if (!o->skel) {
@@ -148,6 +163,8 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 		bpf_map__set_autocreate(o->skel->maps.sockets, false);
 	if (!probe_is_on(o, PROBE_KMEM))
 		bpf_map__set_autocreate(o->skel->maps.kmem_counts, false);
+	if (!probe_is_on(o, PROBE_SCHED))
+		bpf_map__set_autocreate(o->skel->maps.rivals, false);
 	if (!probe_is_on(o, PROBE_NAMES))
 		bpf_map__set_autocreate(o->skel->maps.lookups, false);
 	if (!stacks_wanted(o))
@@ -584,6 +601,24 @@ void observer_kmem_read(struct observer *o, observer_kmem_fn fn, void *ctx)
 			sum += values[cpu];
 		fn(ctx, key.agent, key.bytes, sum);
 	}
+}
+
+void observer_rivals_take(struct observer *o, observer_rival_fn fn, void *ctx)
+{
+	struct {
+		uint32_t agent;
+		char comm[SO_COMM_BYTES];
+	} key;
+	uint64_t ns;
+	int fd;
+
+	if (!probe_is_on(o, PROBE_SCHED))
+		return;
+	fd = bpf_map__fd(o->skel->maps.rivals);
+	/* Always the first that is left, since each is taken out. Some may come back meanwhile. */
+	for (int i = 0; i < RIVALS_MAX && !bpf_map_get_next_key(fd, NULL, &key); i++)
+		if (!bpf_map_lookup_and_delete_elem(fd, &key, &ns))
+			fn(ctx, key.agent, key.comm, ns);
 }
 
 int observer_synthesize(struct observer *o, int cpu, unsigned burst)

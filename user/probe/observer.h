@@ -21,7 +21,7 @@ struct observer_config {
 	bool heap_full; /* probe heap: every allocation, instead of a sample */
 	double heap_budget; /* sampled: part of the agents' time that it may cost, 0.01 for 1 % */
 	double profile_hz; /* probe profile */
-	const struct part_reports *reports; /* what the parts that look at single processes have to say; outlives the observer */
+	const struct part_reports *reports; /* what the parts that look at single processes have to say; outlives the observer; NULL: nobody listens */
 	bool bench; /* load and attach the bench__* programs too: the empty one, the synthetic producer */
 };
 
@@ -83,6 +83,9 @@ int observer_programs(struct observer *o, struct observer_prog *ret, int max);
 /* Calls fn with the count of kernel allocations by agent and size, since load. */
 typedef void (*observer_kmem_fn)(void *ctx, unsigned slot, uint32_t bytes, uint64_t count);
 void observer_kmem_read(struct observer *o, observer_kmem_fn fn, void *ctx);
+/* Calls fn with the time that others ran on a CPU while an agent's task was runnable and waited for it, since the last call: by agent and command. */
+typedef void (*observer_rival_fn)(void *ctx, unsigned slot, const char comm[SO_COMM_BYTES], uint64_t ns);
+void observer_rivals_take(struct observer *o, observer_rival_fn fn, void *ctx);
 /* For tests: makes `burst` synthetic records on CPU cpu. */
 int observer_synthesize(struct observer *o, int cpu, unsigned burst);
 
