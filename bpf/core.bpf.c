@@ -8,6 +8,7 @@
  */
 #define CORE_DEFINE_MAPS
 #include "core.bpf.h"
+#include "python.bpf.h"
 #include "stack.bpf.h"
 #include "wait.bpf.h"
 

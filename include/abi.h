@@ -347,17 +347,36 @@ struct so_python_frame { /* leaf first */
 	__u64 flags; /* SO_PYTHON_* */
 };
 /* Where an interpreter keeps its frames, by process: the kernel side walks them with it. Offsets of one version of CPython. */
+enum so_python_offset {
+	SO_PYTHON_THREAD_NEXT = 0, /* in the state of a thread: the next one */
+	SO_PYTHON_THREAD_ID = 1, /* whose it is: see enum so_python_thread */
+	SO_PYTHON_THREAD_FRAME = 2, /* its innermost frame, or, where there is one, the struct of CPython's C frame */
+	SO_PYTHON_CFRAME_FRAME = 3, /* 3.11, 3.12: the innermost frame in that struct; SO_PYTHON_NONE in others */
+	SO_PYTHON_FRAME_PREVIOUS = 4, /* in a frame: its caller's */
+	SO_PYTHON_FRAME_CODE = 5,
+	SO_PYTHON_FRAME_AT = 6, /* f_lasti (4 bytes), prev_instr, instr_ptr */
+	SO_PYTHON_FRAME_ENTRY = 7, /* is_entry (3.11), owner (from 3.12); SO_PYTHON_NONE: each frame is an entry */
+	SO_PYTHON_FRAME_BYTES = 8, /* what is read of a frame, which holds all of the above */
+};
+#define SO_PYTHON_NONE 0xffffffff
+
+enum so_python_thread { /* what a thread is known by in its state */
+	SO_PYTHON_BY_POINTER = 0, /* pthread_self(), the thread pointer on x86-64 */
+	SO_PYTHON_BY_TID = 1, /* gettid(), as in its own PID namespace */
+};
+
 struct so_python {
 	__u64 runtime; /* address of _PyRuntime */
-	__u64 thread_key; /* how to find the thread's own state: see bpf/python.bpf.h */
+	__u64 threads; /* address of the pointer to the first thread state of the main interpreter */
+	__u64 holder; /* address of the pointer to the thread state that had its lock last */
 	__u32 version; /* 0x030b: 3.11 */
-	__u32 pad;
-	__u32 offsets[32]; /* enum so_python_offset */
+	__u32 thread_by; /* enum so_python_thread */
+	__u32 offsets[16]; /* enum so_python_offset */
 };
 
 #define SO_PYTHON_ENTRY 1 /* the interpreter's C function was entered for this frame: the native frame of it ends here */
 
-#define SO_STACK_PYTHON_CUT 1 /* more Python frames than fit */
+#define SO_STACK_PYTHON_CUT 1 /* more Python frames than fit, or than could be read */
 #define SO_STACK_USER_CUT 2 /* the stack goes on beyond user_bytes */
 #define SO_STACK_COMPAT 4 /* a 32-bit task: no user stack is taken */
 
