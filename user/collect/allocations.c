@@ -1,9 +1,91 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 #include "collect/world_model.h"
 
+static void gc_record(struct world *w, struct sets s, const struct so_gc *r)
+{
+	static const enum metric_id by_generation[] = {
+		[SO_GENERATION_YOUNG] = M_GC_PAUSE_YOUNG_NS,
+		[SO_GENERATION_MIDDLE] = M_GC_PAUSE_MIDDLE_NS,
+		[SO_GENERATION_FULL] = M_GC_PAUSE_FULL_NS,
+	};
+
+	record(w, s, M_GC_PAUSE_NS, r->duration_ns);
+	if (r->generation >= SO_GENERATION_YOUNG && r->generation <= SO_GENERATION_FULL)
+		record(w, s, by_generation[r->generation], r->duration_ns);
+}
+
+static struct sites *agent_sites(const struct world *w, struct agent *a)
+{
+	if (!a->sites)
+		a->sites = sites_new(w->leak_age_ns);
+	return a->sites;
+}
+
+/* Address 0: a sampling window saw it, and nothing else of the block's life. */
+static void alloc_record(struct world *w, struct agent *a, struct proc *p, uint64_t address, uint64_t bytes, uint32_t site)
+{
+	struct sets s = sets_of(a, p);
+
+	record(w, s, M_HEAP_ALLOC_BYTES, bytes);
+	if (!address)
+		return;
+	count(w, s, M_HEAP_ALLOCS, 1);
+	if (!p || !agent_sites(w, a))
+		return;
+	if (!p->blocks)
+		p->blocks = blocks_new(a->sites, p->tgid);
+	if (p->blocks)
+		blocks_alloc(p->blocks, address, bytes, site, w->now_ns);
+}
+
+static void free_record(struct world *w, struct agent *a, struct proc *p, uint64_t address)
+{
+	struct sets s = sets_of(a, p);
+	struct freed freed;
+
+	count(w, s, M_HEAP_FREES, 1);
+	if (p && p->blocks && blocks_release(p->blocks, address, w->now_ns, &freed))
+		record(w, s, M_HEAP_LIFETIME_NS, freed.lifetime_ns);
+	else
+		heap_data_merge(&a->cur.heap, &(struct heap_data){ .mode = HEAP_FULL, .kept = 1, .unknown_frees = 1 });
+}
+
 void allocations_record(struct world *w, const struct so_head *h)
 {
-	(void)w, (void)h;
+	struct agent *a = agent_by_slot(w, h->agent);
+	struct task *t = task_find(w, h->tid);
+	struct proc *p = t && a && t->agent == a->info.id ? t->proc : NULL;
+
+	if (!a) {
+		w->orphans++;
+		return;
+	}
+	switch (h->kind) {
+	case SO_ALLOC: {
+		const struct so_alloc *r = (const void *)h;
+
+		alloc_record(w, a, p, r->address, r->bytes, r->site);
+		break;
+	}
+	case SO_ALLOC_LONG: {
+		const struct so_alloc_long *r = (const void *)h;
+
+		alloc_record(w, a, p, r->address, r->bytes, r->site);
+		break;
+	}
+	case SO_FREE:
+		free_record(w, a, p, ((const struct so_free *)h)->address);
+		break;
+	case SO_GC:
+		gc_record(w, sets_of(a, p), (const void *)h);
+		break;
+	}
+}
+
+void allocations_site(struct world *w, struct agent *a, const struct so_stack *s, uint32_t stack)
+{
+	if (agent_sites(w, a)) /* the stack may come before the first allocation */
+		sites_stack(a->sites, s->tgid, (uint32_t)s->key, stack);
 }
 
 void allocations_proc_end(struct proc *p)
@@ -14,5 +96,20 @@ void allocations_proc_end(struct proc *p)
 
 void allocations_close(struct world *w, struct agent *a, uint64_t now_ns)
 {
-	(void)w, (void)a, (void)now_ns;
+	struct sample_set *s = a->cur.samples;
+	struct heap_totals t;
+
+	if (!a->sites)
+		return;
+	sites_totals(a->sites, &t);
+	a->cur.metrics.value[M_HEAP_LIVE_BYTES] = t.live_bytes;
+	a->cur.metrics.value[M_HEAP_LIVE_BLOCKS] = t.live_blocks;
+	heap_data_merge(&a->cur.heap, &(struct heap_data){ .mode = HEAP_FULL, .kept = t.kept });
+	sites_close(a->sites, now_ns,
+		    (struct sample_set *const[SITES_SETS]){
+			    [SITES_ALLOC_BYTES] = &s[SAMPLE_ALLOC_BYTES],
+			    [SITES_LIVE_BYTES] = &s[SAMPLE_LIVE_BYTES],
+			    [SITES_LIVE_BLOCKS] = &s[SAMPLE_LIVE_BLOCKS],
+			    [SITES_LEAK_BYTES] = &s[SAMPLE_LEAK_BYTES],
+		    });
 }

@@ -17,8 +17,7 @@ void world_stack(struct world *w, const struct so_stack *s, uint32_t stack)
 		sample_set_add(&a->cur.samples[SAMPLE_ALLOC_BYTES], stack, s->key);
 		break;
 	case SO_SAMPLE_SITE:
-		if (a->sites)
-			sites_stack(a->sites, s->tgid, (uint32_t)s->key, stack);
+		allocations_site(w, a, s, stack);
 		break;
 	}
 }

@@ -290,6 +290,7 @@ void stacks_task_end(struct task *t);
 
 /* allocations.c */
 void allocations_record(struct world *w, const struct so_head *h);
+void allocations_site(struct world *w, struct agent *a, const struct so_stack *s, uint32_t stack); /* the stack of a place that allocates */
 void allocations_proc_end(struct proc *p); /* it ends, or runs another program */
 void allocations_close(struct world *w, struct agent *a, uint64_t now_ns); /* at the end of an interval */
 
