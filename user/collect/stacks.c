@@ -12,6 +12,7 @@ void world_stack(struct world *w, const struct so_stack *s, uint32_t stack)
 	switch (s->sample) {
 	case SO_SAMPLE_CPU:
 		sample_set_add(&a->cur.samples[SAMPLE_CPU_NS], stack, s->value);
+		count(w, sets_of(a, proc_find(w, s->tgid)), M_PROFILE_SAMPLES, 1);
 		break;
 	case SO_SAMPLE_ALLOC:
 		sample_set_add(&a->cur.samples[SAMPLE_ALLOC_BYTES], stack, s->key);
