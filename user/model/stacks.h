@@ -29,16 +29,20 @@ struct frame {
 	uint32_t line; /* first line of the function where kind is Python; 0: not known */
 };
 
-#define STACK_FRAMES_MAX 256 /* of more the ones in the middle are left out */
+#define STACK_FRAMES_MAX 256 /* of more the ones in the middle are left out: one called FRAMES_CUT stands for them */
 #define STACKS_MAX 65536 /* distinct ones; what comes after is STACK_OTHER */
 #define FRAMES_MAX 131072
+#define STACKS_BYTES_MAX (64u << 20) /* of a table, all in all */
+#define FRAME_TEXT_MAX 500 /* bytes of a name, file or module; longer ones are cut */
+#define FRAME_OTHER "(other)" /* name of frame 0 */
+#define FRAMES_CUT "(left out)"
 #define STACK_OTHER 0 /* no stack, or one that found no room: a stack of the single frame "(other)" */
 
 struct stacks;
 
 struct stacks *stacks_new(void);
 void stacks_free(struct stacks *s); /* NULL is accepted */
-/* Number of the frame, added if new; its texts are copied. 0 (the frame "(other)") when there is no room. */
+/* Number of the frame, added if new; its texts are copied (NULL is ""). 0 (the frame "(other)") when there is no room. */
 uint32_t stacks_frame(struct stacks *s, const struct frame *f);
 /* Number of the stack of these frames, innermost first, added if new. STACK_OTHER when n is 0 or there is no room. */
 uint32_t stacks_add(struct stacks *s, const uint32_t *frames, size_t n);
