@@ -34,9 +34,11 @@ int elf_sites_find(int fd, struct elf_site *sites, int n);
 /* USDT probes provider:name (a probe may have several places). Returns how many, at most max, or -ENOEXEC. */
 int elf_usdt_find(int fd, const char *provider, const char *name, struct usdt_site *ret, int max);
 /* A place of the function at `offset` that is cheaper to probe than its first instruction while all arguments are still where they were: behind
- * instructions that leave them alone, at a push, which the kernel emulates instead of running it out of line. *ret_pushed: bytes by which the stack
- * pointer has moved there since the entry. */
+ * instructions that leave them alone, at a push or jump, which the kernel emulates instead of running it out of line. Every call passes it.
+ * *ret_pushed: bytes by which the stack pointer has moved there since the entry. */
 uint64_t elf_cheap_place(int fd, uint64_t offset, unsigned *ret_pushed);
+/* Behind a function's leading test of its first argument against NULL, for one whose calls with NULL are of no interest (free); else `offset`. */
+uint64_t elf_null_skip(int fd, uint64_t offset);
 
 struct mapped_file {
 	uint64_t dev, inode; /* as /proc/PID/maps has them */
