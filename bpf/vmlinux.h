@@ -39,6 +39,7 @@ enum bpf_map_type {
 };
 
 enum {
+	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
 	BPF_F_NO_PREALLOC = 1,
 	BPF_F_CLONE = 1 << 9,
@@ -116,6 +117,14 @@ struct signal_struct {
 	int group_exit_code;
 };
 
+struct pid;
+
+#if defined(__TARGET_ARCH_x86)
+struct thread_struct {
+	unsigned long fsbase; /* of the current task, too, as long as it was set by arch_prctl or clone, as C libraries do */
+};
+#endif
+
 struct task_struct {
 	unsigned int __state;
 	unsigned int flags;
@@ -133,6 +142,10 @@ struct task_struct {
 	struct files_struct *files;
 	struct signal_struct *signal;
 	struct bpf_local_storage *bpf_storage;
+	struct pid *thread_pid;
+#if defined(__TARGET_ARCH_x86)
+	struct thread_struct thread;
+#endif
 };
 
 struct vm_unmapped_area_info {
