@@ -8,7 +8,6 @@
  */
 #define CORE_DEFINE_MAPS
 #include "core.bpf.h"
-#include "python.bpf.h"
 #include "stack.bpf.h"
 #include "wait.bpf.h"
 
@@ -21,6 +20,7 @@ const volatile __u8 cfg_waits[CFG_SYSCALLS] = {};
 const volatile __u8 cfg_limits[CFG_SYSCALLS] = {};
 const volatile __s32 cfg_nr_yield = 24;
 const volatile bool cfg_cast = 1;
+const volatile bool cfg_pythons = 1; /* stacks are taken: of interpreters too */
 
 struct loss_walk {
 	struct so_lane *lane;
@@ -134,6 +134,21 @@ int core__seed(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+/* A forked process is a copy of its parent, interpreter and all: so its first stack has its Python frames already. */
+static __always_inline void python_inherit(u32 from_tgid, u32 to_tgid)
+{
+	struct so_python *p = cfg_pythons ? bpf_map_lookup_elem(&pythons, &from_tgid) : NULL;
+
+	if (p)
+		bpf_map_update_elem(&pythons, &to_tgid, p, BPF_ANY);
+}
+
+static __always_inline void python_forget(u32 tgid)
+{
+	if (cfg_pythons)
+		bpf_map_delete_elem(&pythons, &tgid);
+}
+
 SEC("?tp_btf/sched_process_fork")
 int BPF_PROG(core__fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -165,6 +180,8 @@ int BPF_PROG(core__fork, struct task_struct *parent, struct task_struct *child)
 	m->flags = (p->flags & SO_SNAP_TOOL) | MEMBER_FIRST;
 	if (child->tgid == parent->tgid)
 		m->flags |= p->flags & SO_SNAP_ROOT;
+	else
+		python_inherit(parent->tgid, child->tgid);
 	m->agent = p->agent;
 	return 0;
 }
@@ -186,6 +203,7 @@ int BPF_PROG(core__exec, struct task_struct *t, int old_pid)
 	}
 	if (!(m->flags & SO_SNAP_ROOT))
 		m->flags |= SO_SNAP_TOOL;
+	python_forget(t->tgid);
 	emit(so_exec, r, SO_EXEC, m->agent, t->pid) {
 		r->since_fork_ns = m->fork_ns ? r->head.time_ns - m->fork_ns : 0;
 		r->tgid = t->tgid;
@@ -212,6 +230,8 @@ int BPF_PROG(core__exit, struct task_struct *t)
 	sig = t->signal;
 	/* do_exit() takes the thread off `live` before this tracepoint. */
 	dead = sig->live.counter == 0;
+	if (dead)
+		python_forget(t->tgid);
 	emit(so_exit, r, SO_EXIT, m->agent, t->pid) {
 		r->tgid = t->tgid;
 		r->code = sig->flags & SIGNAL_GROUP_EXIT ? sig->group_exit_code : t->exit_code;

@@ -389,6 +389,7 @@ enum so_sample {
 #define SO_STACK_KERNEL_MAX 64
 #define SO_STACK_PYTHON_MAX 64
 #define SO_STACK_USER_MAX (32 * 1024)
+#define SO_STACK_ROOMS 3 /* samples of a CPU that can be in the making at a time */
 
 /* One task of an agent as the snapshot found it, read from the snapshot iterator. */
 struct so_snap {

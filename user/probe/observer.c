@@ -16,6 +16,7 @@
 #include "probe/features.h"
 #include "probe/heap_full.h"
 #include "probe/heap_windows.h"
+#include "probe/interpreters.h"
 #include "probe/profiler.h"
 #include "probe/runtimes.h"
 #include "probe/syscalls.h"
@@ -38,6 +39,7 @@ struct observer {
 	struct heap_full *heap_full;
 	struct runtimes *runtimes;
 	struct profiler *profiler;
+	struct interpreters *interpreters;
 	struct observer_config cfg;
 	observer_stack_fn stack_fn;
 	void *stack_ctx;
@@ -167,8 +169,12 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 		bpf_map__set_autocreate(o->skel->maps.rivals, false);
 	if (!probe_is_on(o, PROBE_NAMES))
 		bpf_map__set_autocreate(o->skel->maps.lookups, false);
-	if (!stacks_wanted(o))
+	bpf_map__set_max_entries(o->skel->maps.stack_rooms, cpus * SO_STACK_ROOMS);
+	if (!stacks_wanted(o)) {
 		bpf_map__set_autocreate(o->skel->maps.stacks, false);
+		bpf_map__set_autocreate(o->skel->maps.stack_rooms, false);
+		bpf_map__set_autocreate(o->skel->maps.pythons, false);
+	}
 	if (feature_has(FEATURE_UPROBE_MULTI, NULL, 0))
 		bpf_program__set_expected_attach_type(o->skel->progs.names__call, UPROBE_MULTI);
 	o->skel->rodata->cfg_wake_bytes = cfg->ring_bytes / 4;
@@ -178,6 +184,9 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 	o->skel->rodata->cfg_nr_mmap = __NR_mmap;
 	o->skel->rodata->cfg_nr_mremap = __NR_mremap;
 	o->skel->rodata->cfg_nr_yield = __NR_sched_yield;
+	if (cfg->profile_hz > 0)
+		o->skel->rodata->cfg_sample_ns = 1e9 / cfg->profile_hz;
+	o->skel->rodata->cfg_pythons = stacks_wanted(o);
 	o->skel->rodata->cfg_names = probe_is_on(o, PROBE_NAMES);
 	syscalls_fill_waits((uint8_t *)o->skel->rodata->cfg_waits, sizeof(o->skel->rodata->cfg_waits));
 	syscalls_fill_limits((uint8_t *)o->skel->rodata->cfg_limits, sizeof(o->skel->rodata->cfg_limits));
@@ -262,11 +271,16 @@ static int parts_attach(struct observer *o)
 			probe_give_up(o, PROBE_HEAP, why);
 	}
 	if (probe_is_on(o, PROBE_PROFILE) || probe_is_on(o, PROBE_OFFCPU)) {
-		o->profiler = profiler_new(o->skel, probe_is_on(o, PROBE_PROFILE) ? o->cfg.profile_hz : 0, probe_is_on(o, PROBE_OFFCPU), r,
+		o->profiler = profiler_new(o->skel, probe_is_on(o, PROBE_PROFILE) ? o->cfg.profile_hz : 0, probe_is_on(o, PROBE_OFFCPU),
 					   why, sizeof(why));
 		for (int p = PROBE_PROFILE; p <= PROBE_OFFCPU && !o->profiler; p++)
 			if (probe_is_on(o, p))
 				probe_give_up(o, p, why);
+	}
+	if (stacks_wanted(o)) {
+		o->interpreters = interpreters_new(bpf_map__fd(o->skel->maps.pythons), r);
+		if (!o->interpreters)
+			return -ENOMEM;
 	}
 	if (probe_is_on(o, PROBE_GC)) {
 		o->runtimes = runtimes_new(o->skel, r);
@@ -325,6 +339,7 @@ void observer_free(struct observer *o)
 	heap_full_free(o->heap_full);
 	runtimes_free(o->runtimes);
 	profiler_free(o->profiler);
+	interpreters_free(o->interpreters);
 	ring_buffer__free(o->stacks_ring);
 	bpf_link__destroy(o->seed);
 	bpf_link__destroy(o->snap);
@@ -411,8 +426,8 @@ void observer_process_seen(struct observer *o, uint32_t tgid, unsigned slot, enu
 		heap_full_process(o->heap_full, pid, slot, how);
 	if (o->runtimes)
 		runtimes_process(o->runtimes, pid, slot, how);
-	if (o->profiler)
-		profiler_process(o->profiler, pid, slot, how);
+	if (o->interpreters)
+		interpreters_process(o->interpreters, pid, slot, how);
 }
 
 void observer_process_gone(struct observer *o, uint32_t tgid)
@@ -425,8 +440,8 @@ void observer_process_gone(struct observer *o, uint32_t tgid)
 		heap_full_gone(o->heap_full, pid);
 	if (o->runtimes)
 		runtimes_gone(o->runtimes, pid);
-	if (o->profiler)
-		profiler_gone(o->profiler, pid);
+	if (o->interpreters)
+		interpreters_gone(o->interpreters, pid);
 }
 
 /* Never fails: what can't be probed is left alone, and said. */
@@ -440,8 +455,8 @@ static void parts_work(struct observer *o)
 		heap_full_work(o->heap_full);
 	if (o->runtimes)
 		runtimes_work(o->runtimes);
-	if (o->profiler)
-		profiler_work(o->profiler);
+	if (o->interpreters)
+		interpreters_work(o->interpreters);
 }
 
 int observer_stacks(struct observer *o, observer_stack_fn fn, void *ctx)

@@ -1,33 +1,96 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 #include "probe/profiler.h"
 
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/perf_event.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-struct profiler *profiler_new(struct stakeout_bpf *skel, double hz, bool offcpu, const struct part_reports *r, char *why, size_t why_len)
+#include "lib/util.h"
+#include "stakeout.skel.h"
+
+struct profiler {
+	struct stakeout_bpf *skel;
+	struct bpf_link **samples; /* by CPU; NULL: it is offline */
+	int cpus;
+	struct bpf_link *look;
+};
+
+/* Of a CPU, whoever runs there. It may come online later: then it is left out. */
+static int event_open(int cpu, double hz)
 {
-	(void)skel, (void)hz, (void)offcpu, (void)r;
-	snprintf(why, why_len, "not there yet");
-	return NULL;
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.type = PERF_TYPE_SOFTWARE,
+		.config = PERF_COUNT_SW_CPU_CLOCK, /* a timer: there is one on virtual machines too, which often have no hardware counters */
+		.sample_period = (uint64_t)(1e9 / hz),
+		.exclude_idle = 1,
+	};
+
+	return syscall(__NR_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+static int samples_attach(struct profiler *p, double hz, char *why, size_t why_len)
+{
+	int attached = 0, err = 0;
+
+	p->cpus = libbpf_num_possible_cpus();
+	p->samples = p->cpus > 0 ? calloc(p->cpus, sizeof(*p->samples)) : NULL;
+	if (!p->samples)
+		return snprintf(why, why_len, "out of memory"), -ENOMEM;
+	for (int cpu = 0; cpu < p->cpus; cpu++) {
+		int fd = event_open(cpu, hz);
+
+		if (fd >= 0)
+			p->samples[cpu] = bpf_program__attach_perf_event(p->skel->progs.profile__sample, fd);
+		if (p->samples[cpu]) {
+			attached++;
+			continue;
+		}
+		err = errno;
+		if (fd >= 0)
+			close(fd);
+	}
+	if (attached)
+		return 0;
+	snprintf(why, why_len, "perf events can't be opened: %s", strerror(err));
+	return -err;
+}
+
+struct profiler *profiler_new(struct stakeout_bpf *skel, double hz, bool offcpu, char *why, size_t why_len)
+{
+	struct profiler *p = calloc(1, sizeof(*p));
+	int err = 0;
+
+	if (!p)
+		return snprintf(why, why_len, "out of memory"), NULL;
+	p->skel = skel;
+	if (hz > 0)
+		err = samples_attach(p, hz, why, why_len);
+	if (!err && offcpu) {
+		p->look = NULL;
+	}
+	if (err) {
+		profiler_free(p);
+		return NULL;
+	}
+	return p;
 }
 
 void profiler_free(struct profiler *p)
 {
-	(void)p;
-}
-
-void profiler_process(struct profiler *p, pid_t pid, unsigned slot, enum seen how)
-{
-	(void)p, (void)pid, (void)slot, (void)how;
-}
-
-void profiler_gone(struct profiler *p, pid_t pid)
-{
-	(void)p, (void)pid;
-}
-
-void profiler_work(struct profiler *p)
-{
-	(void)p;
+	if (!p)
+		return;
+	for (int cpu = 0; p->samples && cpu < p->cpus; cpu++)
+		bpf_link__destroy(p->samples[cpu]);
+	free(p->samples);
+	bpf_link__destroy(p->look);
+	free(p);
 }
 
 int profiler_look(struct profiler *p, uint64_t min_ns)

@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Stack samples: of the CPUs at a fixed rate, and of tasks that wait. And where Python interpreters keep their frames, for both. */
+/* Stack samples: of the CPUs at a fixed rate, and of tasks that wait. */
 #ifndef STAKEOUT_PROFILER_H
 #define STAKEOUT_PROFILER_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#include "probe/parts.h"
-
+struct stakeout_bpf; /* the skeleton; loaded, and outlives the profiler */
 struct profiler;
 
 /* hz: CPU samples a second, 0: none. offcpu: waits are looked at (see profiler_look). NULL and why set where it can't be. */
-struct profiler *profiler_new(struct stakeout_bpf *skel, double hz, bool offcpu, const struct part_reports *r, char *why, size_t why_len);
+struct profiler *profiler_new(struct stakeout_bpf *skel, double hz, bool offcpu, char *why, size_t why_len);
 void profiler_free(struct profiler *p); /* NULL is accepted */
-void profiler_process(struct profiler *p, pid_t pid, unsigned slot, enum seen how);
-void profiler_gone(struct profiler *p, pid_t pid);
-void profiler_work(struct profiler *p);
 /* Reads the stacks of the agents' tasks whose wait has lasted for min_ns and has not been read yet: they go into the ring of stacks. 0 or negative errno. */
 int profiler_look(struct profiler *p, uint64_t min_ns);
 
