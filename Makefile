@@ -29,6 +29,9 @@ PURE_SRC := $(wildcard user/lib/*.c user/model/*.c user/judge/*.c user/sink/*.c)
 UNIT := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 LIVE := $(patsubst tests/live/%.c,$(O)/tests/live/%,$(wildcard tests/live/test_*.c))
 SKEL := $(O)/stakeout.skel.h
+# Other people's formats, made from the descriptions of their messages.
+PROTO := $(patsubst user/sink/%.proto,$(O)/proto/%.pb-c,$(wildcard user/sink/*.proto))
+PROTO_OBJ := $(PROTO:=.o)
 obj = $(patsubst %.c,$(O)/%.o,$(1))
 
 .DELETE_ON_ERROR:
@@ -60,7 +63,19 @@ $(O)/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
-$(O)/stakeout: $(call obj,user/main.c $(USER_SRC))
+$(O)/proto/%.pb-c.c $(O)/proto/%.pb-c.h: user/sink/%.proto
+	$(call say,PROTO,$<)
+	@mkdir -p $(@D)
+	$(Q)protoc-c -Iuser/sink --c_out=$(O)/proto $(notdir $<)
+
+$(O)/proto/%.o: $(O)/proto/%.c
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+
+# Only sinks see the messages.
+$(call obj,$(wildcard user/sink/*.c)) $(patsubst %.c,$(O)/san/%.o,$(wildcard user/sink/*.c)): $(PROTO:=.h)
+
+$(O)/stakeout: $(call obj,user/main.c $(USER_SRC)) $(PROTO_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDFLAGS) $(LIBS)
 
@@ -70,12 +85,12 @@ $(O)/san/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(SAN_FLAGS) -MMD -MP -c $< -o $@
 
-$(O)/tests/unit/%: $(O)/san/tests/unit/%.o $(patsubst %.c,$(O)/san/%.o,$(PURE_SRC))
+$(O)/tests/unit/%: $(O)/san/tests/unit/%.o $(patsubst %.c,$(O)/san/%.o,$(PURE_SRC)) $(PROTO_OBJ)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(SAN_FLAGS) $^ -o $@ -lcmocka -ljansson -lprotobuf-c -lz -lm
 
-$(O)/tests/live/%: $(O)/tests/live/%.o $(call obj,$(wildcard tests/live/lib_*.c) $(filter-out user/cmd/%,$(USER_SRC)))
+$(O)/tests/live/%: $(O)/tests/live/%.o $(call obj,$(wildcard tests/live/lib_*.c) $(filter-out user/cmd/%,$(USER_SRC))) $(PROTO_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ -lcmocka $(LIBS)
 
@@ -132,7 +147,7 @@ fuzz: $(FUZZ) ## fuzz what reads foreign data (FUZZ_S=60 seconds a target)
 	$(Q)for f in $(FUZZ); do mkdir -p $$f.corpus && ASAN_OPTIONS=detect_leaks=1 $$f -max_total_time=$(FUZZ_S) -rss_limit_mb=2048 \
 		-print_final_stats=1 -artifact_prefix=$$f- $$f.corpus $$(d=tests/fuzz/$$(basename $$f).seeds; [ -d $$d ] && echo $$d) || exit 1; done
 
-$(O)/fuzz/%: tests/fuzz/%.c $(PURE_SRC)
+$(O)/fuzz/%: tests/fuzz/%.c $(PURE_SRC) $(PROTO:=.c)
 	$(call say,FUZZ,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) $(CFLAGS_ALL) $(SAN_FLAGS) -fsanitize=fuzzer $^ -o $@ -ljansson -lprotobuf-c -lz -lm
@@ -142,7 +157,7 @@ BENCH := $(patsubst %.c,$(O)/%,$(wildcard tests/bench/*.c))
 .PHONY: bench-programs
 bench-programs: $(BENCH)
 
-$(O)/tests/bench/%: $(O)/tests/bench/%.o $(call obj,$(filter-out user/cmd/%,$(USER_SRC)))
+$(O)/tests/bench/%: $(O)/tests/bench/%.o $(call obj,$(filter-out user/cmd/%,$(USER_SRC))) $(PROTO_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDFLAGS) $(LIBS)
 

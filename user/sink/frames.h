@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What frames and stacks are called where people read them, and which of a stack's functions is worth naming. Pure. */
+#ifndef STAKEOUT_FRAMES_H
+#define STAKEOUT_FRAMES_H
+
+#include "model/stacks.h"
+
+#define FRAME_TEXT 512 /* bytes of the caller's buffers; longer texts are cut */
+
+/* Function: of JavaScript's JIT without the compiler's marks and the file; "no symbols" for code without a name. Not sanitized. Returns buf. */
+const char *frame_name(const struct frame *f, char buf[FRAME_TEXT]);
+/* Where it is: "demo/agent.py:120" (the last two parts of the path, or what stands below the directory of a language's packages), "libssl.so.3",
+ * "kernel"; "" not known. Not sanitized. Returns buf. */
+const char *frame_where(const struct frame *f, char buf[FRAME_TEXT]);
+
+enum frame_role {
+	ROLE_RUNTIME, /* the kernel, the C library, an allocator, the inside of an interpreter, or code without a name */
+	ROLE_LIBRARY, /* packages of the language */
+	ROLE_OWN, /* everything else: the program that is observed */
+	ROLE_PROCESS, /* no function */
+};
+enum frame_role frame_role(const struct frame *f);
+/* There is no name for it. */
+bool frame_unnamed(const struct frame *f);
+
+struct site { /* where a stack allocates or waits, in functions that somebody can change */
+	const struct frame *at; /* the innermost that is not of the runtime; else the innermost of all. Never NULL */
+	const struct frame *by; /* its caller: the innermost of the program's own that isn't `at`, else the next that is not of the runtime; NULL: none */
+	const char *in; /* what it waits in: the system call, or what `at` called; "" nothing. Valid as long as the table */
+};
+void stack_site(const struct stacks *s, uint32_t stack, struct site *ret);
+
+#endif
