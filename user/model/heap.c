@@ -3,6 +3,26 @@
 
 #include <math.h>
 
+const char *const heap_mode_names[HEAP_MODES] = { "none", "sampled", "full" };
+
+#define WHOLE(field) { #field, offsetof(struct heap_data, field), true }
+#define REAL(field, name) { name, offsetof(struct heap_data, field), false }
+const struct heap_field heap_fields[HEAP_FIELDS] = {
+	WHOLE(windows),
+	WHOLE(windows_thin),
+	WHOLE(windows_failed),
+	WHOLE(samples),
+	WHOLE(unknown_frees),
+	REAL(open_s, "open_s"),
+	REAL(trapped_s, "trapped_s"),
+	REAL(rate_sum, "allocs_per_s_sum"),
+	REAL(rate_sq, "allocs_per_s_squares"),
+	REAL(error_sum, "allocs_per_s_error"),
+	REAL(byte_rate_sum, "bytes_per_s_sum"),
+	REAL(byte_rate_sq, "bytes_per_s_squares"),
+	REAL(byte_error_sum, "bytes_per_s_error"),
+};
+
 void heap_data_merge(struct heap_data *into, const struct heap_data *from)
 {
 	if (from->mode == HEAP_NONE)
@@ -10,20 +30,15 @@ void heap_data_merge(struct heap_data *into, const struct heap_data *from)
 	if (into->mode == HEAP_NONE)
 		into->kept = 1;
 	into->mode = from->mode;
-	into->windows += from->windows;
-	into->windows_thin += from->windows_thin;
-	into->windows_failed += from->windows_failed;
-	into->samples += from->samples;
-	into->open_s += from->open_s;
-	into->trapped_s += from->trapped_s;
-	into->rate_sum += from->rate_sum;
-	into->rate_sq += from->rate_sq;
-	into->byte_rate_sum += from->byte_rate_sum;
-	into->byte_rate_sq += from->byte_rate_sq;
-	into->error_sum += from->error_sum;
-	into->byte_error_sum += from->byte_error_sum;
 	into->kept = fmin(into->kept, from->kept);
-	into->unknown_frees += from->unknown_frees;
+	for (const struct heap_field *f = heap_fields; f < heap_fields + HEAP_FIELDS; f++) {
+		void *sum = (char *)into + f->offset;
+
+		if (f->whole)
+			*(uint64_t *)sum += *(const uint64_t *)heap_field_at(from, f);
+		else
+			*(double *)sum += *(const double *)heap_field_at(from, f);
+	}
 }
 
 #define WINDOWS_MIN 8 /* of fewer no interval is told */

@@ -4,9 +4,11 @@
 #define STAKEOUT_MODEL_HEAP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-enum heap_mode { HEAP_NONE = 0, HEAP_SAMPLED = 1, HEAP_FULL = 2 };
+enum heap_mode { HEAP_NONE = 0, HEAP_SAMPLED = 1, HEAP_FULL = 2, HEAP_MODES };
+extern const char *const heap_mode_names[HEAP_MODES]; /* as in a recording */
 
 /* Sums over windows, so that intervals add up. A window's rate is what it says of the whole agent (divided by the probability that this
  * process and this function were looked at), the time that its own traps took being taken out. */
@@ -24,6 +26,19 @@ struct heap_data {
 	double kept; /* full: part of the blocks whose life is followed, 1 all, less when the table was full; the smallest */
 	uint64_t unknown_frees; /* full: of blocks from before, or not followed */
 };
+
+/* What of it adds up, by the names of a recording: whole numbers (uint64_t) and others (double). */
+struct heap_field {
+	const char *name;
+	size_t offset; /* in heap_data */
+	bool whole;
+};
+#define HEAP_FIELDS 13
+extern const struct heap_field heap_fields[HEAP_FIELDS];
+static inline const void *heap_field_at(const struct heap_data *h, const struct heap_field *f)
+{
+	return (const char *)h + f->offset;
+}
 
 struct heap_rate {
 	double mean, low, high; /* a second; 95 % */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/util.h"
 #include "model/stacks.h"
 
 #define CAP_MIN 64
@@ -125,16 +126,57 @@ static int by_value(const void *a, const void *b)
 	return (x->stack > y->stack) - (x->stack < y->stack);
 }
 
-struct sample *sample_set_sorted(const struct sample_set *s, size_t *ret_len)
+static int by_stack(const void *a, const void *b)
 {
-	struct sample *sorted = s->len ? malloc(s->len * sizeof(*sorted)) : NULL;
+	const struct sample *x = a, *y = b;
+
+	return (x->stack > y->stack) - (x->stack < y->stack);
+}
+
+static struct sample *sorted(const struct sample_set *s, int (*compare)(const void *, const void *), size_t *ret_len)
+{
+	struct sample *all = s->len ? malloc(s->len * sizeof(*all)) : NULL;
 	size_t len = 0;
 
-	for (uint32_t i = 0; i < s->cap && sorted; i++)
+	for (uint32_t i = 0; i < s->cap && all; i++)
 		if (s->at[i].value)
-			sorted[len++] = s->at[i];
-	if (sorted)
-		qsort(sorted, len, sizeof(*sorted), by_value);
+			all[len++] = s->at[i];
+	if (all)
+		qsort(all, len, sizeof(*all), compare);
 	*ret_len = len;
-	return sorted;
+	return all;
+}
+
+struct sample *sample_set_sorted(const struct sample_set *s, size_t *ret_len)
+{
+	return sorted(s, by_value, ret_len);
+}
+
+struct sample *sample_set_by_stack(const struct sample_set *s, size_t *ret_len)
+{
+	return sorted(s, by_stack, ret_len);
+}
+
+int sample_set_trim(struct sample_set *s, uint32_t keep)
+{
+	struct sample_set few = { 0 };
+	size_t len;
+	_cleanup_free_ struct sample *all = s->len > keep ? sample_set_sorted(s, &len) : NULL;
+	int err = 0;
+
+	if (s->len <= keep)
+		return 0;
+	if (!all)
+		return -ENOMEM;
+	for (size_t i = 0; i < len && !err; i++)
+		err = sample_set_add(&few, i < keep ? all[i].stack : STACK_OTHER, all[i].value);
+	sample_set_fini(err ? &few : s);
+	if (!err)
+		*s = few;
+	return err;
+}
+
+size_t sample_set_bytes(const struct sample_set *s)
+{
+	return s->cap * sizeof(*s->at);
 }

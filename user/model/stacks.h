@@ -93,5 +93,10 @@ int sample_set_merge(struct sample_set *into, const struct sample_set *from, boo
 uint64_t sample_set_sum(const struct sample_set *s);
 /* All entries, largest first (equal ones by stack); *ret_len of them, to be freed by the caller. NULL: none, or out of memory. */
 struct sample *sample_set_sorted(const struct sample_set *s, size_t *ret_len);
+/* The same by number of the stack. */
+struct sample *sample_set_by_stack(const struct sample_set *s, size_t *ret_len);
+/* Sums all but the largest `keep` under STACK_OTHER, and gives back the storage. 0 or -ENOMEM (nothing is changed then). */
+int sample_set_trim(struct sample_set *s, uint32_t keep);
+size_t sample_set_bytes(const struct sample_set *s);
 
 #endif
