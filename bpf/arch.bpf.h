@@ -11,7 +11,7 @@
 #define SYSCALL_ARG4(regs) ((regs)->r10)
 #define SYSCALL_ARG5(regs) ((regs)->r8)
 
-/* The registers in the order of enum so_reg. All are saved at each entry, system calls included (since 4.17, commit 9e809d15d6b6). */
+/* The registers in the order of enum so_reg. All are saved at each entry, system calls included (since 4.16, commit 21d375b6b34f). */
 static __always_inline void regs_take(u64 to[SO_REGS], struct pt_regs *regs)
 {
 	to[SO_REG_IP] = regs->ip;

@@ -28,6 +28,7 @@ struct membership {
 	u64 fork_ns;
 	u64 rss_peak; /* bytes, since the last snapshot; in the first thread's */
 	u64 limit_ns; /* time limit of the open wait, a poll; 0: none, or not known */
+	u64 read_ns; /* begin of the wait whose stack has been read last */
 };
 #define MEMBER_FIRST 0x80 /* no switch-out seen yet */
 

@@ -136,7 +136,7 @@ static __always_inline bool stack_user_begin(struct stack_room *room, u32 at, st
 static __always_inline void stack_user_end(struct stack_room *room, u32 at, const struct stack_reading *r)
 {
 	room->head.user_bytes = (r->at - at) & ~7u;
-	if (!r->left)
+	if (r->at - at == SO_STACK_USER_MAX)
 		room->head.flags |= SO_STACK_USER_CUT;
 }
 

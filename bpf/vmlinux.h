@@ -152,6 +152,10 @@ struct vm_unmapped_area_info {
 	unsigned long length;
 };
 
+struct vm_area_struct {
+	unsigned long vm_end, vm_flags;
+};
+
 struct kmem_cache {
 	unsigned int size;
 };

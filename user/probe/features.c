@@ -3,10 +3,13 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/perf_event.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "lib/util.h"
 #include "probe/features.h"
@@ -43,6 +46,8 @@ const struct feature_info feature_infos[FEATURE_COUNT] = {
 	[FEATURE_RAW_TP_RUN] = { "test runs of raw_tp programs", "5.10, commit 1b4d60ec162f" },
 	[FEATURE_UPROBE] = { "uprobes", "4.17, CONFIG_UPROBE_EVENTS" },
 	[FEATURE_UPROBE_MULTI] = { "links of many uprobes", "6.6, commit 89ae89f53d20" },
+	[FEATURE_SAMPLES] = { "samples at perf events", "4.9, commit 0515e5999a46; CONFIG_PERF_EVENTS" },
+	[FEATURE_ITER_SLEEPS] = { "iterators that read the memory of processes", "5.18, commits b77fb25dcb34 and 376040e47334" },
 	[FEATURE_FENTRY] = { "programs at functions", "5.5, commit fec56f5890d9; arm64: 6.4" },
 	[FEATURE_LOCKDOWN_OK] = { "lockdown", "5.4, kernel_lockdown(7)" },
 };
@@ -79,6 +84,7 @@ static const struct btf_sign {
 	{ FEATURE_ITER_TASK_FILE, BTF_KIND_FUNC, "bpf_iter_task_file", NULL },
 	{ FEATURE_RDONLY_CAST, BTF_KIND_FUNC, "bpf_rdonly_cast", NULL },
 	{ FEATURE_UPROBE_MULTI, BTF_KIND_STRUCT, "bpf_uprobe_multi_link", NULL },
+	{ FEATURE_ITER_SLEEPS, BTF_KIND_FUNC, "bpf_copy_from_user_task", NULL },
 	{ FEATURE_RAW_TP_RUN, BTF_KIND_FUNC, "bpf_prog_test_run_raw_tp", NULL },
 };
 
@@ -112,6 +118,8 @@ static const struct probe_requirement requirements[] = {
 	{ PROBE_NAMES, FEATURE_TP_INET_SOCK_SET_STATE, "tp_btf/inet_sock_set_state", "such names in time where the answer is kept for long" },
 	{ PROBE_KMEM, FEATURE_TP_KMALLOC, "tp_btf/kmalloc", NULL },
 	{ PROBE_KMEM, FEATURE_TP_KMEM_CACHE_ALLOC, "tp_btf/kmem_cache_alloc", NULL },
+	{ PROBE_PROFILE, FEATURE_SAMPLES, "perf_event", NULL },
+	{ PROBE_OFFCPU, FEATURE_ITER_SLEEPS, "iter.s/task", NULL },
 };
 
 /* By tracepoint, a row for each function in place of it. */
@@ -304,6 +312,23 @@ static bool test_uprobe(enum feature_id f)
 	return !access(UPROBE_FILE, R_OK) || lacks(f, "this kernel has no uprobes (since %s)", feature_infos[f].since);
 }
 
+/* The event itself is opened, and closed at once. */
+static bool test_samples(enum feature_id f)
+{
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.type = PERF_TYPE_SOFTWARE,
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.sample_period = NS_PER_S,
+	};
+	int fd = syscall(__NR_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+
+	if (fd < 0)
+		return lacks(f, "perf events are refused: %s", strerror(errno));
+	close(fd);
+	return true;
+}
+
 /* Some machines refuse them (by architecture, by configuration, by a hypervisor) though the BTF shows nothing of it: tried on a
  * function that the kernel has for that. */
 static bool test_fentry(enum feature_id f)
@@ -339,6 +364,7 @@ bool feature_has(enum feature_id f, char *why, size_t why_len)
 		[FEATURE_BTF] = test_btf,
 		[FEATURE_ROOT] = test_root,
 		[FEATURE_UPROBE] = test_uprobe,
+		[FEATURE_SAMPLES] = test_samples,
 		[FEATURE_FENTRY] = test_fentry,
 		[FEATURE_LOCKDOWN_OK] = test_lockdown,
 	};

@@ -71,6 +71,17 @@ static int program_probe(const char *name)
 	return -1;
 }
 
+static bool probe_is_on(const struct observer *o, int p)
+{
+	return p >= 0 && !strcmp(o->probes[p].state, "on");
+}
+
+static void probe_give_up(struct observer *o, enum probe_id p, const char *why)
+{
+	o->probes[p].state = "unavailable";
+	snprintf(o->probes[p].why, sizeof(o->probes[p].why), "%s", why);
+}
+
 static void probes_decide(struct observer *o, const struct observer_config *cfg)
 {
 	for (int p = 0; p < PROBE_COUNT; p++) {
@@ -84,11 +95,8 @@ static void probes_decide(struct observer *o, const struct observer_config *cfg)
 		else
 			s->state = "unavailable";
 	}
-}
-
-static bool probe_is_on(const struct observer *o, int p)
-{
-	return p >= 0 && !strcmp(o->probes[p].state, "on");
+	if (probe_is_on(o, PROBE_OFFCPU) && !probe_is_on(o, PROBE_SCHED))
+		probe_give_up(o, PROBE_OFFCPU, "it needs the probe sched, which tells when a wait begins");
 }
 
 static bool stacks_wanted(const struct observer *o)
@@ -248,12 +256,6 @@ static int attach_iter(struct bpf_program *prog, struct bpf_link **ret)
 {
 	*ret = bpf_program__attach_iter(prog, NULL);
 	return *ret ? 0 : -errno;
-}
-
-static void probe_give_up(struct observer *o, enum probe_id p, const char *why)
-{
-	o->probes[p].state = "unavailable";
-	snprintf(o->probes[p].why, sizeof(o->probes[p].why), "%s", why);
 }
 
 /* What such a part can't do shows only now: its probe is then unavailable. */

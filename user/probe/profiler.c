@@ -73,7 +73,11 @@ struct profiler *profiler_new(struct stakeout_bpf *skel, double hz, bool offcpu,
 	if (hz > 0)
 		err = samples_attach(p, hz, why, why_len);
 	if (!err && offcpu) {
-		p->look = NULL;
+		p->look = bpf_program__attach_iter(skel->progs.offcpu__look, NULL);
+		if (!p->look) {
+			err = -errno;
+			snprintf(why, why_len, "the task iterator can't be attached: %s", strerror(errno));
+		}
 	}
 	if (err) {
 		profiler_free(p);
@@ -95,6 +99,18 @@ void profiler_free(struct profiler *p)
 
 int profiler_look(struct profiler *p, uint64_t min_ns)
 {
-	(void)p, (void)min_ns;
-	return 0;
+	_cleanup_close_ int fd = -1;
+	char none[64]; /* nothing is written: the stacks go into their ring */
+	ssize_t n;
+
+	if (!p->look)
+		return 0;
+	p->skel->bss->look_min_ns = min_ns;
+	fd = bpf_iter_create(bpf_link__fd(p->look));
+	if (fd < 0)
+		return -errno;
+	do
+		n = read(fd, none, sizeof(none));
+	while (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)));
+	return n < 0 ? -errno : 0;
 }
