@@ -1,5 +1,36 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Stack samples. One of a wait (probe offcpu) comes while the wait lasts, and weighs nothing by itself: what the wait's stack is charged is how long
+ * it was, as the records of scheduling cycles tell. So the sum over all stacks is that of all waits from the threshold on; what ended
+ * before anybody looked is charged to STACK_OTHER.
+ */
 #include "collect/world_model.h"
+
+/* A stack that comes after its wait is over is of no use: the wait has been charged. */
+static void wait_sampled(struct world *w, const struct agent *a, const struct so_stack *s, uint32_t stack)
+{
+	struct task *t = task_find(w, s->head.tid);
+
+	if (!t || t->agent != a->info.id || s->key < t->sampled.base_ns)
+		return;
+	if (s->key > t->sampled.base_ns)
+		t->sampled = (struct sampled_wait){ .base_ns = s->key };
+	t->sampled.stack = stack;
+}
+
+void stacks_wait(struct world *w, struct task *t, uint64_t base_ns, uint64_t wait_ns, bool over)
+{
+	struct sampled_wait *s = &t->sampled;
+
+	if (!w->probe_on[PROBE_OFFCPU])
+		return;
+	if (s->base_ns != base_ns)
+		*s = (struct sampled_wait){ .base_ns = base_ns };
+	if (wait_ns < w->offcpu_min_ns || wait_ns <= s->told_ns || (!over && s->stack == STACK_OTHER)) /* which may come yet */
+		return;
+	sample_set_add(&w->agents[t->agent]->cur.samples[SAMPLE_OFFCPU_NS], s->stack, wait_ns - s->told_ns);
+	s->told_ns = wait_ns;
+}
 
 void world_stack(struct world *w, const struct so_stack *s, uint32_t stack)
 {
@@ -13,6 +44,9 @@ void world_stack(struct world *w, const struct so_stack *s, uint32_t stack)
 	case SO_SAMPLE_CPU:
 		sample_set_add(&a->cur.samples[SAMPLE_CPU_NS], stack, s->value);
 		count(w, sets_of(a, proc_find(w, s->tgid)), M_PROFILE_SAMPLES, 1);
+		break;
+	case SO_SAMPLE_OFFCPU:
+		wait_sampled(w, a, s, stack);
 		break;
 	case SO_SAMPLE_ALLOC:
 		sample_set_add(&a->cur.samples[SAMPLE_ALLOC_BYTES], stack, s->key);

@@ -204,6 +204,8 @@ static void apply_cycle(struct world *w, const struct so_head *h, uint64_t gap_n
 	}
 	a = w->agents[t->agent];
 	cycle_record(w, t, gap_ns, runq_ns, stint_ns, wait);
+	if (wait)
+		stacks_wait(w, t, h->time_ns - gap_ns, minus(gap_ns, runq_ns + stint_ns), true);
 	count(w, sets_of(a, t->proc), next || flags & SO_CYCLE_DEAD ? M_SWITCHES_VOLUNTARY : M_SWITCHES_INVOLUNTARY, 1);
 	account_post(w, t,
 		     &(struct cycle_times){ .base_ns = h->time_ns - gap_ns, .now_ns = h->time_ns, .runq_ns = runq_ns, .stint_ns = stint_ns,
@@ -405,10 +407,12 @@ void tasks_record(struct world *w, const struct so_head *h)
 	}
 }
 
-void task_open_record(struct world *w, const struct task *t)
+void task_open_record(struct world *w, struct task *t)
 {
 	const struct books *b = &t->books;
 
+	if (t->wait)
+		stacks_wait(w, t, b->base_ns, b->wait_ns, true);
 	if (b->stint_ns)
 		cycle_record(w, t, b->wait_ns + b->runq_ns + b->stint_ns, b->runq_ns, b->stint_ns, t->wait);
 	else if (b->wait_ns && t->wait && t->wait < SO_WAITS)

@@ -317,6 +317,14 @@ void world_close_begin(struct world *w, uint64_t end_ns)
 	}
 }
 
+/* How long the open wait has lasted, within the interval being closed and before. */
+static uint64_t snap_wait_ns(const struct world *w, const struct so_snap *s)
+{
+	uint64_t wait_ns = minus(s->now_ns, s->base_ns + s->runq_ns + s->stint_ns), most_ns = w->boundary_ns - s->base_ns;
+
+	return wait_ns < most_ns ? wait_ns : most_ns;
+}
+
 void world_snap(struct world *w, const struct so_snap *s)
 {
 	struct agent *a = agent_by_slot(w, s->agent);
@@ -355,6 +363,8 @@ void world_snap(struct world *w, const struct so_snap *s)
 	account_post(w, t,
 		     &(struct cycle_times){ .base_ns = s->base_ns, .now_ns = s->now_ns, .runq_ns = s->runq_ns, .stint_ns = s->stint_ns,
 					    .wait = s->wait, .limited = s->flags & SO_SNAP_LIMITED });
+	if (s->wait && s->base_ns < w->boundary_ns)
+		stacks_wait(w, t, s->base_ns, snap_wait_ns(w, s), false);
 	if (s->flags & SO_SNAP_LEADER) {
 		p->rss = s->rss_bytes;
 		p->rss_peak = s->rss_peak_bytes;

@@ -82,6 +82,12 @@ struct proc {
 
 #define NET_PAIR STATE_COUNT /* a socketpair: whether that is a child is found later */
 
+struct sampled_wait { /* the last wait of a thread that its stack may be known of */
+	uint64_t base_ns; /* its begin */
+	uint64_t told_ns; /* of it, what has been charged */
+	uint32_t stack; /* STACK_OTHER: not known */
+};
+
 struct task {
 	uint32_t tid;
 	int agent;
@@ -102,6 +108,7 @@ struct task {
 	uint64_t turn_ns; /* begin of the present turn of its event loop; 0: none */
 	uint64_t period_ns; /* of its idle wake-ups */
 	unsigned repeats;
+	struct sampled_wait sampled;
 	UT_hash_handle hh;
 };
 
@@ -243,7 +250,7 @@ void proc_remove(struct world *w, struct proc *p);
 void proc_set_tool(struct agent *a, struct proc *p, const char comm[SO_COMM_BYTES]);
 void proc_set_parent(struct world *w, struct proc *p, uint32_t parent_tgid);
 /* What a thread is in the middle of counts as over when the recording ends. */
-void task_open_record(struct world *w, const struct task *t);
+void task_open_record(struct world *w, struct task *t);
 bool task_is_main(const struct world *w, const struct task *t);
 /* Counts one scheduling cycle in the histograms. */
 void cycle_record(struct world *w, const struct task *t, uint64_t gap_ns, uint64_t runq_ns, uint64_t stint_ns, unsigned wait);
@@ -284,9 +291,8 @@ void sockets_fini(struct world *w);
 size_t sockets_bytes(const struct world *w);
 
 /* stacks.c */
-/* A wait of t, of wait_ns up to end_ns, is over (or the interval is: it goes on). */
+/* The wait of t that began at base_ns has lasted wait_ns, and is over or goes on (the interval ends). */
 void stacks_wait(struct world *w, struct task *t, uint64_t base_ns, uint64_t wait_ns, bool over);
-void stacks_task_end(struct task *t);
 
 /* allocations.c */
 void allocations_record(struct world *w, const struct so_head *h);

@@ -47,7 +47,7 @@ const struct feature_info feature_infos[FEATURE_COUNT] = {
 	[FEATURE_UPROBE] = { "uprobes", "4.17, CONFIG_UPROBE_EVENTS" },
 	[FEATURE_UPROBE_MULTI] = { "links of many uprobes", "6.6, commit 89ae89f53d20" },
 	[FEATURE_SAMPLES] = { "samples at perf events", "4.9, commit 0515e5999a46; CONFIG_PERF_EVENTS" },
-	[FEATURE_ITER_SLEEPS] = { "iterators that read the memory of processes", "5.18, commits b77fb25dcb34 and 376040e47334" },
+	[FEATURE_ITER_SLEEPS] = { "sleepable iterators", "5.18, commits b77fb25dcb34 and 376040e47334" },
 	[FEATURE_FENTRY] = { "programs at functions", "5.5, commit fec56f5890d9; arm64: 6.4" },
 	[FEATURE_LOCKDOWN_OK] = { "lockdown", "5.4, kernel_lockdown(7)" },
 };
