@@ -68,6 +68,19 @@ int take_seconds(struct refusal *r, const json_t *obj, const char *key, double *
 	return 0;
 }
 
+int take_real(struct refusal *r, const json_t *obj, const char *key, double max, double *ret)
+{
+	const json_t *v = json_object_get(obj, key);
+	double f = json_number_value(v);
+
+	if (!v)
+		return 0;
+	if (!json_is_number(v) || !(f >= 0 && f <= max))
+		return refuse(r, "\"%.60s\" is not a number from 0 to %g", key, max);
+	*ret = f;
+	return 0;
+}
+
 int take_ns(struct refusal *r, const json_t *obj, const char *key, uint64_t *ret)
 {
 	double s = -1;

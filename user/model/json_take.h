@@ -19,6 +19,8 @@ int take_u64(struct refusal *r, const json_t *obj, const char *key, uint64_t *re
 int take_int(struct refusal *r, const json_t *obj, const char *key, int min, int max, int *ret);
 int take_bool(struct refusal *r, const json_t *obj, const char *key, bool *ret);
 int take_seconds(struct refusal *r, const json_t *obj, const char *key, double *ret);
+/* A number from 0 to max. */
+int take_real(struct refusal *r, const json_t *obj, const char *key, double max, double *ret);
 /* Seconds as nanoseconds. */
 int take_ns(struct refusal *r, const json_t *obj, const char *key, uint64_t *ret);
 /* *ret stays borrowed from obj. */

@@ -43,6 +43,12 @@ void agent_data_extras_reset(struct agent_data *a)
 	a->notes_len = 0;
 }
 
+/* A sum that wrapped round to 0 would end the list. */
+static uint64_t capped_sum(uint64_t a, uint64_t b)
+{
+	return a + b < a ? UINT64_MAX : a + b;
+}
+
 void agent_data_rival(struct agent_data *a, const char name[16], uint64_t ns)
 {
 	struct rival *r = a->rivals, *end = a->rivals + RIVALS_KEPT;
@@ -52,15 +58,15 @@ void agent_data_rival(struct agent_data *a, const char name[16], uint64_t ns)
 	if (r == end) {
 		r--;
 		if (ns <= r->ns) {
-			a->rivals_other_ns += ns;
+			a->rivals_other_ns = capped_sum(a->rivals_other_ns, ns);
 			return;
 		}
-		a->rivals_other_ns += r->ns;
+		a->rivals_other_ns = capped_sum(a->rivals_other_ns, r->ns);
 		r->ns = 0;
 	}
 	if (!r->ns)
 		memcpy(r->name, name, sizeof(r->name));
-	r->ns += ns;
+	r->ns = capped_sum(r->ns, ns);
 	for (; r > a->rivals && r->ns > r[-1].ns; r--) {
 		struct rival up = *r;
 
@@ -318,7 +324,7 @@ int agent_data_merge(struct agent_data *into, const struct agent_data *from)
 	heap_data_merge(&into->heap, &from->heap);
 	for (const struct rival *r = from->rivals; r < from->rivals + RIVALS_KEPT && r->ns; r++)
 		agent_data_rival(into, r->name, r->ns);
-	into->rivals_other_ns += from->rivals_other_ns;
+	into->rivals_other_ns = capped_sum(into->rivals_other_ns, from->rivals_other_ns);
 	for (int i = 0; i < from->notes_len && !err; i++)
 		err = agent_data_note(into, from->notes[i]);
 	if (!err)

@@ -13,12 +13,27 @@
 #define TOOL_REST "(other)"
 #define PEERS_MAX 100000 /* of all agents; further ones are summed up as PEER_REST, once a side and agent */
 #define AGENT_PEERS_MAX (4 * PEERS_KEPT_MAX + 2) /* the most that merging leaves */
+#define SAMPLES_MAX (1u << 21) /* stacks with a weight, of all agents: what comes after counts as STACK_OTHER */
+#define NOTES_MAX 65536 /* of all agents; further ones are dropped */
 #define LOSS_NAMES_MAX 64
+
+/* A file's numbers of frames and stacks, as those of our own table. */
+struct stack_numbers {
+	struct stacks *table; /* ours; not owned */
+	uint32_t *frames, *stacks; /* by the file's number, owned; 0: not told. NULL: none were */
+	uint32_t frames_end, stacks_end; /* numbers from here on are not told yet */
+	uint64_t unknown; /* uses of numbers that were not told */
+};
 
 struct parser {
 	struct refusal refusal;
 	char *losses[LOSS_NAMES_MAX]; /* names of losses, owned: observer_data points at them */
 	int losses_len;
+	struct stack_numbers numbers;
+};
+
+struct room { /* used up of a line, by all its agents */
+	uint64_t tools, peers, samples, notes;
 };
 
 struct parsed { /* an interval or total line */
@@ -39,6 +54,13 @@ int parse_agent_info(struct parser *p, const json_t *obj, struct agent_info *ret
 int parse_header(struct parser *p, const json_t *obj, struct header_data *ret_header);
 /* obj: split by "agents". *ret_parsed, all zero before, is the caller's, also after an error, by parsed_fini. */
 int parse_interval(struct parser *p, const struct json_split *obj, struct parsed *ret_parsed);
+/* One agent of an interval; its samples by our own numbers. *ret_agent, all zero before, is the caller's, also after an error. */
+int parse_agent_data(struct parser *p, const json_t *obj, struct agent_data *ret_agent, struct agent_exit *ret_exit, struct room *used);
+/* Samples, heap, rivals and notes of it. */
+int parse_extras(struct parser *p, const json_t *obj, struct agent_data *a, struct room *used);
+/* A line of stacks: they are added to our table. */
+int parse_stacks(struct parser *p, const json_t *obj);
+void stack_numbers_fini(struct stack_numbers *n);
 void parsed_fini(struct parsed *line);
 void parser_fini(struct parser *p);
 void agent_info_fini(struct agent_info *info);

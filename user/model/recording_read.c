@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Reading recordings, also such as were cut off, damaged or made up to do harm: a line is taken whole or not at all, and
- * what was left out is said in the note. Memory is bounded by the longest line accepted and by the number of agents, tools and peers.
+ * what was left out is said in the note. Memory is bounded by the longest line accepted and by the number of agents, tools, peers and stacks.
  */
 #include <errno.h>
 #include <limits.h>
@@ -11,6 +11,7 @@
 #include "lib/util.h"
 #include "model/lines.h"
 #include "model/recording_parse.h"
+#include "model/recording_sum.h"
 
 #define FORMAT "stakeout/1"
 #define FORMAT_PREFIX "stakeout/"
@@ -27,7 +28,7 @@ struct reader {
 	uint32_t slots_len; /* a power of two */
 	bool *announced; /* per agent */
 	int agents_cap;
-	int64_t tools, peers; /* of all agents' totals, rests of peers apart */
+	struct totals totals;
 	bool any_interval, observer_seen;
 	uint64_t next_seq, missing;
 	double first_start, last_end;
@@ -181,78 +182,6 @@ static void span_note(struct reader *r, const struct interval_data *d)
 	r->any_interval = true;
 }
 
-static bool has_tool(const struct agent_data *a, const char *name)
-{
-	for (int i = 0; i < a->tools_len; i++)
-		if (!strcmp(a->tools[i].name, name))
-			return true;
-	return false;
-}
-
-/* Tools whose names the total has no room for are renamed before they are added, so that they are summed in one. */
-static int tools_bound(struct reader *r, const struct agent_data *total, struct agent_data *a)
-{
-	int64_t fresh = 0;
-	uint64_t live = 0;
-
-	for (int i = 0; i < a->tools_len; i++) {
-		struct tool_data *t = &a->tools[i];
-		bool known = has_tool(total, t->name);
-
-		if (!known && (total->tools_len + fresh >= AGENT_TOOLS_MAX || r->tools + fresh >= TOOLS_MAX)) {
-			char *name = strdup(TOOL_REST);
-
-			if (!name)
-				return -ENOMEM;
-			free(t->name);
-			t->name = name;
-		} else if (!known) {
-			fresh++;
-		}
-		if (!strcmp(t->name, TOOL_REST)) /* merging takes the last: that has the sum */
-			live = t->runs_live += live;
-	}
-	return 0;
-}
-
-static int peers_apart(const struct agent_data *a)
-{
-	int n = 0;
-
-	for (int i = 0; i < a->peers_len; i++)
-		n += !peer_is_rest(&a->peers[i]);
-	return n;
-}
-
-/* When all agents together have too many peers, each keeps its share of three quarters of the room, so that this is seldom. */
-static int peers_bound(struct reader *r)
-{
-	const int keep = PEERS_MAX / 4 * 3 / (r->rec.agents_len + 1);
-	int err = 0;
-
-	if (r->peers <= PEERS_MAX)
-		return 0;
-	r->peers = 0;
-	for (int i = 0; i < r->rec.agents_len && !err; i++) {
-		err = agent_data_peers_trim(&r->rec.agents[i].total, keep);
-		r->peers += peers_apart(&r->rec.agents[i].total);
-	}
-	return err;
-}
-
-static int total_add(struct reader *r, struct agent_data *total, struct agent_data *a)
-{
-	int err = tools_bound(r, total, a);
-
-	r->tools -= total->tools_len;
-	r->peers -= peers_apart(total);
-	if (!err)
-		err = agent_data_merge(total, a);
-	r->tools += total->tools_len;
-	r->peers += peers_apart(total);
-	return err ? err : peers_bound(r);
-}
-
 static int take_interval(struct reader *r, const struct json_split *obj)
 {
 	struct parsed line = { 0 };
@@ -273,7 +202,7 @@ static int take_interval(struct reader *r, const struct json_split *obj)
 	}
 	r->next_seq = line.data.seq + 1;
 	for (int i = 0; i < line.len; i++) {
-		err = total_add(r, &r->rec.agents[agent_find(r, line.agents[i].id)].total, &line.agents[i]);
+		err = totals_add(&r->totals, &r->rec, &r->rec.agents[agent_find(r, line.agents[i].id)].total, &line.agents[i]);
 		if (err)
 			goto out;
 	}
@@ -287,6 +216,14 @@ static int take_interval(struct reader *r, const struct json_split *obj)
 out:
 	parsed_fini(&line);
 	return err;
+}
+
+static bool samples_agree(const struct sample_set *a, const struct sample_set *b)
+{
+	for (int i = 0; i < SAMPLE_COUNT; i++)
+		if (!sample_infos[i].last && sample_set_sum(&a[i]) != sample_set_sum(&b[i]))
+			return false;
+	return true;
 }
 
 static bool metrics_agree(const struct metric_set *a, const struct metric_set *b)
@@ -319,7 +256,7 @@ static int take_total(struct reader *r, const struct json_split *obj)
 		struct recording_agent *agent = &r->rec.agents[agent_find(r, line.agents[i].id)];
 		struct agent_data sum = agent->total;
 
-		if (whole && !metrics_agree(&sum.metrics, &line.agents[i].metrics))
+		if (whole && !(metrics_agree(&sum.metrics, &line.agents[i].metrics) && samples_agree(sum.samples, line.agents[i].samples)))
 			r->total_differs = true;
 		agent->total = line.agents[i];
 		line.agents[i] = sum; /* freed with the rest */
@@ -383,6 +320,8 @@ static int take_line(struct reader *r, const struct json_split *obj)
 		return take_total(r, obj);
 	if (!strcmp(kind, "agent"))
 		return take_agent(r, obj->rest);
+	if (!strcmp(kind, "stacks"))
+		return parse_stacks(&r->parser, obj->rest);
 	if (!strcmp(kind, "header")) {
 		r->second_header = true;
 		return refuse(&r->parser.refusal, "a second recording begins");
@@ -475,6 +414,8 @@ static void note_write(struct reader *r, const struct lines *l)
 		note_add(rec, "%llu intervals missing", (unsigned long long)r->missing);
 	if (rec->bad_lines)
 		note_add(rec, "%llu bad lines skipped, first %s", (unsigned long long)rec->bad_lines, r->first_bad);
+	if (r->parser.numbers.unknown)
+		note_add(rec, "%llu uses of frames or stacks that are missing", (unsigned long long)r->parser.numbers.unknown);
 	if (r->total_differs)
 		note_add(rec, "the total differs from the sum of the intervals");
 	text_sanitize(rec->note);
@@ -491,7 +432,8 @@ int recording_read(const char *path, recording_interval_fn fn, void *ctx, struct
 		r->fn = fn;
 		r->ctx = ctx;
 		r->rec.observer.bpf_s = -1;
-		l = lines_open(path, &err);
+		r->rec.stacks = r->parser.numbers.table = stacks_new();
+		l = r->rec.stacks ? lines_open(path, &err) : NULL;
 	}
 	if (l)
 		err = read_header(r, l);
@@ -524,6 +466,7 @@ void recording_free(struct recording *rec)
 		agent_data_fini(&rec->agents[i].total);
 	}
 	parser_fini(&r->parser);
+	stacks_free(rec->stacks);
 	free(rec->agents);
 	free(r->slots);
 	free(r->announced);

@@ -7,7 +7,7 @@
 #include "lib/util.h"
 #include "model/stacks.h"
 
-#define CAP_MIN 64
+#define CAP_MIN 8
 
 const struct sample_info sample_infos[SAMPLE_COUNT] = {
 #define SUM false

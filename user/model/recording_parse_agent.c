@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What an interval says of an agent: metrics, ledgers, tools, peers. */
+#include "model/recording_parse.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/util.h"
+
+#define NAME_MAX_BYTES 256 /* of a tool or peer, with its NUL: longer ones are cut */
+
+static int parse_hist_counts(struct refusal *r, const json_t *array, int offset, struct hist *h)
+{
+	size_t len = json_array_size(array);
+	const uint64_t range = (uint64_t)(hist_index(UINT64_MAX, HIST_SCALE) - hist_index(1, HIST_SCALE) + 1);
+	_cleanup_free_ uint64_t *counts = NULL;
+	uint64_t sum = h->zero_count;
+
+	if (len > range)
+		return refuse(r, "more buckets than 64-bit values can fill");
+	counts = calloc(len + 1, sizeof(*counts));
+	if (!counts)
+		return -ENOMEM;
+	for (size_t i = 0; i < len; i++) {
+		const json_t *n = json_array_get(array, i);
+
+		if (!json_is_integer(n) || json_integer_value(n) < 0)
+			return refuse(r, "a bucket is not a whole number from 0");
+		counts[i] = (uint64_t)json_integer_value(n);
+		if (__builtin_add_overflow(sum, counts[i], &sum))
+			return refuse(r, "bucket counts beyond 64 bits");
+	}
+	if (sum != h->count)
+		return refuse(r, "bucket counts do not add up");
+	switch (hist_set_buckets(h, offset, counts, (uint32_t)len)) {
+	case 0:
+		return 0;
+	case -ENOMEM:
+		return -ENOMEM;
+	default:
+		return refuse(r, "buckets beyond the range of 64-bit values");
+	}
+}
+
+static int parse_hist(struct refusal *r, const json_t *obj, struct hist *h)
+{
+	json_t *counts;
+	int scale = INT_MIN, offset = 0, err;
+
+	if (!json_is_object(obj))
+		return refuse(r, "a histogram is not an object");
+	err = take_int(r, obj, "scale", HIST_SCALE_MIN, HIST_SCALE, &scale);
+	if (!err && scale == INT_MIN)
+		err = refuse(r, "a histogram without \"scale\"");
+	if (!err)
+		err = take_u64(r, obj, "count", &h->count);
+	if (!err)
+		err = take_u64(r, obj, "sum", &h->sum);
+	if (!err)
+		err = take_u64(r, obj, "min", &h->min);
+	if (!err)
+		err = take_u64(r, obj, "max", &h->max);
+	if (!err)
+		err = take_u64(r, obj, "zero_count", &h->zero_count);
+	if (!err)
+		err = take_int(r, obj, "offset", INT_MIN, INT_MAX, &offset);
+	if (!err)
+		err = take_child(r, obj, "bucket_counts", JSON_ARRAY, &counts);
+	if (!err && h->min > h->max)
+		err = refuse(r, "a histogram's \"min\" is above its \"max\"");
+	if (!err && h->zero_count && h->min)
+		err = refuse(r, "a histogram has zeros and a \"min\" above 0");
+	if (err)
+		return err;
+	h->scale = (int8_t)scale;
+	return parse_hist_counts(r, counts, offset, h);
+}
+
+static int parse_hists(struct refusal *r, json_t *hists, struct metric_set *s)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(hists, key, value) {
+		int err, m = metric_find(key);
+		struct hist h;
+
+		if (m < 0 || metric_infos[m].type != METRIC_HIST)
+			continue;
+		hist_init(&h);
+		err = parse_hist(r, value, &h);
+		if (!err) {
+			/* Through merging, since a tool may be listed twice. */
+			if (!s->hist[m]) {
+				s->hist[m] = malloc(sizeof(h));
+				if (s->hist[m])
+					hist_init(s->hist[m]);
+			}
+			err = s->hist[m] ? hist_merge(s->hist[m], &h) : -ENOMEM;
+		}
+		hist_fini(&h);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int parse_values(struct refusal *r, json_t *values, bool gauges, struct metric_set *s)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(values, key, value) {
+		int m = metric_find(key);
+
+		if (m < 0 || metric_infos[m].type == METRIC_HIST || (metric_infos[m].type != METRIC_COUNTER) != gauges)
+			continue;
+		if (!json_is_integer(value) || json_integer_value(value) < 0)
+			return refuse(r, "%s is not a whole number from 0", metric_infos[m].name);
+		s->value[m] += (uint64_t)json_integer_value(value);
+	}
+	return 0;
+}
+
+static int parse_metrics(struct refusal *r, const json_t *obj, struct metric_set *s)
+{
+	json_t *counters, *gauges, *hists;
+	int err = take_child(r, obj, "counters", JSON_OBJECT, &counters);
+
+	if (!err)
+		err = take_child(r, obj, "gauges", JSON_OBJECT, &gauges);
+	if (!err)
+		err = take_child(r, obj, "hist", JSON_OBJECT, &hists);
+	if (!err)
+		err = parse_values(r, counters, false, s);
+	if (!err)
+		err = parse_values(r, gauges, true, s);
+	return err ? err : parse_hists(r, hists, s);
+}
+
+/* A state of an older or newer program still counts: "net", before there were classes, and classes unknown here are net.other. */
+static enum state_id state_of(const char *name)
+{
+	int state = state_find(name);
+
+	if (state >= 0)
+		return (enum state_id)state;
+	return !strcmp(name, "net") || !strncmp(name, "net.", 4) ? STATE_NET_OTHER : STATE_OTHER;
+}
+
+static int parse_ledger(struct refusal *r, const json_t *ledger, const char *key, struct ledger *l)
+{
+	json_t *states, *value;
+	const char *name;
+	int err = take_child(r, ledger, key, JSON_OBJECT, &states);
+
+	json_object_foreach(states, name, value) {
+		uint64_t ns = 0;
+
+		if (!err)
+			err = take_ns(r, states, name, &ns);
+		l->ns[state_of(name)] += ns;
+	}
+	return err;
+}
+
+static int parse_concurrency(struct refusal *r, const json_t *agent, struct concurrency *all)
+{
+	json_t *classes, *value;
+	const char *name;
+	int err = take_child(r, agent, "concurrency", JSON_OBJECT, &classes);
+
+	if (err)
+		return err;
+	json_object_foreach(classes, name, value) {
+		int class = class_find(name);
+		struct concurrency c = { 0 }, *into = &all[class >= 0 ? class : CLASS_OTHER];
+
+		if (!json_is_object(value))
+			return refuse(r, "a class's concurrency is not an object");
+		err = take_ns(r, value, "outstanding_s", &c.outstanding_ns);
+		if (!err)
+			err = take_ns(r, value, "busy_s", &c.busy_ns);
+		if (!err)
+			err = take_u64(r, value, "max", &c.max);
+		if (err)
+			return err;
+		into->outstanding_ns += c.outstanding_ns;
+		into->busy_ns += c.busy_ns;
+		if (into->max < c.max)
+			into->max = c.max;
+	}
+	return 0;
+}
+
+/* ---- agents ---- */
+
+static bool tool_known(const struct agent_data *a, const char *name)
+{
+	for (int i = 0; i < a->tools_len; i++)
+		if (!strcmp(a->tools[i].name, name))
+			return true;
+	return false;
+}
+
+static int parse_tool(struct refusal *r, const json_t *obj, struct agent_data *a, struct room *used)
+{
+	const char *name = NULL;
+	char cut[NAME_MAX_BYTES];
+	struct tool_data *tool;
+	json_t *ledger;
+	uint64_t live = 0;
+	int err, before = a->tools_len;
+
+	if (!json_is_object(obj))
+		return refuse(r, "a tool is not an object");
+	err = take_string(r, obj, "name", &name);
+	if (!err && !name)
+		err = refuse(r, "a tool without \"name\"");
+	if (!err)
+		err = take_u64(r, obj, "runs_live", &live);
+	if (!err)
+		err = take_child(r, obj, "ledger", JSON_OBJECT, &ledger);
+	if (err)
+		return err;
+	snprintf(cut, sizeof(cut), "%s", name);
+	if ((a->tools_len >= AGENT_TOOLS_MAX || used->tools >= TOOLS_MAX) && !tool_known(a, cut))
+		snprintf(cut, sizeof(cut), "%s", TOOL_REST);
+	tool = agent_data_tool(a, cut);
+	if (!tool)
+		return -ENOMEM;
+	used->tools += (uint64_t)(a->tools_len - before);
+	tool->runs_live += live;
+	err = parse_metrics(r, obj, &tool->metrics);
+	return err ? err : parse_ledger(r, ledger, "main_s", &tool->main);
+}
+
+static bool peer_known(const struct agent_data *a, bool server, const char *peer, const char *name)
+{
+	for (int i = 0; i < a->peers_len; i++)
+		if (a->peers[i].server == server && !strcmp(a->peers[i].peer, peer) && !strcmp(a->peers[i].name, name))
+			return true;
+	return false;
+}
+
+static int parse_peer(struct refusal *r, const json_t *obj, struct agent_data *a, struct room *used)
+{
+	const char *side = "client", *class = "";
+	char peer[NAME_MAX_BYTES] = "", name[NAME_MAX_BYTES] = "";
+	bool server, multiplexed = false;
+	uint64_t summed = 0;
+	struct peer_data *p;
+	int err, before = a->peers_len;
+
+	if (!json_is_object(obj))
+		return refuse(r, "a peer is not an object");
+	err = take_text(r, obj, "peer", peer, sizeof(peer));
+	if (!err && !json_object_get(obj, "peer"))
+		err = refuse(r, "a peer without \"peer\"");
+	if (!err)
+		err = take_text(r, obj, "name", name, sizeof(name));
+	if (!err)
+		err = take_string(r, obj, "class", &class);
+	if (!err)
+		err = take_string(r, obj, "side", &side);
+	if (!err)
+		err = take_bool(r, obj, "multiplexed", &multiplexed);
+	if (!err)
+		err = take_u64(r, obj, "summed", &summed);
+	if (err)
+		return err;
+	server = !strcmp(side, "server");
+	if (!server && strcmp(side, "client"))
+		return refuse(r, "a peer's \"side\" is neither client nor server");
+	if ((a->peers_len >= AGENT_PEERS_MAX || used->peers >= PEERS_MAX) && !peer_known(a, server, peer, name)) {
+		summed = summed ? summed : 1;
+		snprintf(peer, sizeof(peer), "%s", PEER_REST);
+		*name = '\0';
+		class = "";
+	}
+	p = agent_data_peer(a, server, peer, name);
+	if (!p)
+		return -ENOMEM;
+	used->peers += (uint64_t)(a->peers_len - before);
+	p->class = class_find(class) >= 0 ? (enum class_id)class_find(class) : CLASS_OTHER;
+	p->multiplexed |= multiplexed;
+	p->summed += peer_is_rest(p) ? summed : 0;
+	return parse_metrics(r, obj, &p->metrics);
+}
+
+int parse_agent_data(struct parser *p, const json_t *obj, struct agent_data *a, struct agent_exit *exit, struct room *used)
+{
+	struct refusal *r = &p->refusal;
+	json_t *ledger, *tools, *peers, *value;
+	size_t i;
+	int err;
+
+	if (!json_is_object(obj))
+		return refuse(r, "an agent is not an object");
+	err = take_bool(r, obj, "alive", &a->alive);
+	a->id = -1;
+	if (!err)
+		err = take_int(r, obj, "id", 0, INT_MAX, &a->id);
+	if (!err && a->id < 0)
+		err = refuse(r, "an agent without \"id\"");
+	if (!err)
+		err = take_int(r, obj, "exit_code", INT_MIN, INT_MAX, &exit->code);
+	exit->has = json_object_get(obj, "exit_code");
+	if (!err)
+		err = take_seconds(r, obj, "observed_s", &a->observed_s);
+	if (!err)
+		err = parse_metrics(r, obj, &a->metrics);
+	if (!err)
+		err = take_child(r, obj, "ledger", JSON_OBJECT, &ledger);
+	if (!err)
+		err = parse_ledger(r, ledger, "main_s", &a->main);
+	if (!err)
+		err = parse_ledger(r, ledger, "threads_s", &a->threads);
+	if (!err)
+		err = parse_ledger(r, ledger, "critical_s", &a->critical);
+	if (!err)
+		err = parse_concurrency(r, obj, a->concurrency);
+	if (!err)
+		err = take_child(r, obj, "tools", JSON_ARRAY, &tools);
+	if (!err)
+		err = take_child(r, obj, "peers", JSON_ARRAY, &peers);
+	if (err)
+		return err;
+	json_array_foreach(tools, i, value) {
+		err = parse_tool(r, value, a, used);
+		if (err)
+			return err;
+	}
+	json_array_foreach(peers, i, value) {
+		err = parse_peer(r, value, a, used);
+		if (err)
+			return err;
+	}
+	return parse_extras(p, obj, a, used);
+}
