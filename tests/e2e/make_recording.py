@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 """Writes synthetic recordings (`stakeout/1`), from values that the caller knows. Shares no code with stakeout.
 
-As a program: make_recording.py FILE [--agents N] [--seconds N] [--seed N] writes one that looks like a real one.
+As a program: make_recording.py FILE [--agents N] [--seconds N] [--seed N] [--deep] writes one that looks like a real one; --deep: with
+stacks, a heap, rivals and notes.
 """
 import argparse
 import json
@@ -41,28 +42,61 @@ def quantile(values, q):
     return ordered[max(0, math.ceil(q * len(ordered)) - 1)]
 
 
+# Samples that are states: each interval has them as they are (the others are dealt out).
+STATES_OF_SAMPLES = {"live_bytes", "live_blocks", "leak_bytes"}
+
+
+def frame(name, module="", kind="native", file="", line=0):
+    """A frame of a stack; hashable. A stack is a tuple of them, innermost first; () is the one that is not known."""
+    return (kind, name, file, line, module)
+
+
+class Stacks:
+    """Numbers of frames and stacks as in a recording, given in the order in which they are asked for."""
+
+    def __init__(self):
+        self.frames, self.stacks = {("native", "(other)", "", 0, ""): 0}, {(): 0}
+
+    def number(self, stack):
+        for f in stack:
+            self.frames.setdefault(f, len(self.frames))
+        return self.stacks.setdefault(stack, len(self.stacks))
+
+    def lines(self, per_line=1000):
+        """All of them; per_line: frames or stacks."""
+        keys = ("kind", "name", "file", "line", "module")
+        frames = [{k: v for k, v in zip(keys, f) if v} for f in self.frames]
+        stacks = [[self.frames[f] for f in s] for s in self.stacks]
+        return [{"kind": "stacks", f"first_{what[:-1]}": at, what: of[at:at + per_line]}
+                for what, of in (("frames", frames), ("stacks", stacks)) for at in range(1, len(of), per_line)]
+
+
 class Agent:
     """values: {metric: integers}, ledger, threads, critical: {state: seconds}, tools: {name: {"counters", "values", "live", "ledger"}},
     concurrency: {class: {"outstanding_s", "busy_s", "max"}}, peers: [{"peer", "name", "class", "side", "multiplexed", "summed",
-    "counters", "values"}] (all but "peer" may be missing); all for the whole time, dealt out over the intervals."""
+    "counters", "values"}] (all but "peer" may be missing), samples: {name: {stack: value}} (see frame()), heap: {"mode", "kept",
+    sums}, rivals: {name: ns}, notes: [text]; all for the whole time, dealt out over the intervals."""
 
     def __init__(self, id, name="agent", pid=4242, cmdline="python3 agent.py", values=None, counters=None, gauges=None,
-                 ledger=None, threads=None, critical=None, concurrency=None, peers=None, tools=None, exit_code=None):
+                 ledger=None, threads=None, critical=None, concurrency=None, peers=None, tools=None, exit_code=None,
+                 samples=None, heap=None, rivals=None, rivals_other_ns=0, notes=None):
         self.id, self.name, self.pid, self.cmdline = id, name, pid, cmdline
         self.values, self.counters, self.gauges = values or {}, counters or {}, gauges or {}
         self.ledger, self.threads, self.tools = ledger or {}, threads or ledger or {}, tools or {}
         self.critical, self.concurrency, self.peers = critical or ledger or {}, concurrency or {}, peers or []
         self.exit_code = exit_code
+        self.samples, self.heap, self.rivals = samples or {}, heap or {}, rivals or {}
+        self.rivals_other_ns, self.notes = rivals_other_ns, notes or []
 
     def header(self):
         return {"id": self.id, "name": self.name, "pid": self.pid, "start_ticks": 1000 + self.id, "cmdline": self.cmdline,
                 "cgroup": "/system.slice/agent.service"}
 
-    def data(self, n, seconds, total=False):
+    def data(self, n, seconds, stacks, total=False):
         """Share 1/n of everything (the k-th by stride for values: the caller sums over k), or the whole."""
-        return [self._part(k, n, seconds / n, n) for k in range(n)] if not total else self._part(0, 1, seconds, n)
+        return [self._part(k, n, seconds / n, stacks) for k in range(n)] if not total else self._part(0, 1, seconds, stacks)
 
-    def _part(self, k, n, observed_s, intervals):
+    def _part(self, k, n, observed_s, stacks):
         share = lambda value: value // n + (value % n if k == n - 1 else 0)
         counters = lambda of: {c: share(v) for c, v in of.items()}
         hists = lambda of: {m: hist(v[k::n]) for m, v in of.items() if v[k::n]}
@@ -85,7 +119,14 @@ class Agent:
             d["tools"].append({"name": name, "runs_live": tool.get("live", 0), "live": tool.get("live", 0),
                                "counters": counters(tool.get("counters", {})), "gauges": {}, "hist": hists(tool.get("values", {})),
                                "ledger": {"main_s": states(tool.get("ledger", {}))}})
-        return d
+        weigh = lambda name, value: value if name in STATES_OF_SAMPLES else share(value)
+        samples = {name: sorted([stacks.number(stack), weigh(name, value)] for stack, value in weights.items())
+                   for name, weights in self.samples.items()}
+        heap = {key: value if isinstance(value, str) or key == "kept" else value / n if isinstance(value, float) else share(value)
+                for key, value in self.heap.items()}
+        rivals = [{"name": name, "ns": share(ns)} for name, ns in sorted(self.rivals.items(), key=lambda r: -r[1])]
+        more = {"samples": samples, "heap": heap, "rivals": rivals, "rivals_other_ns": share(self.rivals_other_ns), "notes": self.notes}
+        return {**d, **{key: value for key, value in more.items() if value}}
 
 
 def lines(agents, seconds=10.0, intervals=10, lost=None, bpf_s=0.021, probes=None, total=True, format="stakeout/1", host="testhost"):
@@ -96,12 +137,14 @@ def lines(agents, seconds=10.0, intervals=10, lost=None, bpf_s=0.021, probes=Non
     out = [{"kind": "header", "format": format, "start": "2026-01-02T03:04:05.678Z", "interval_s": seconds / intervals,
             "host": {"name": host, "kernel": "6.18.0", "arch": "x86_64", "cpus": 2, "boot_id": "00000000-0000"},
             "probes": probes, "agents": [a.header() for a in agents]}]
-    parts = [a.data(intervals, seconds) for a in agents]
+    stacks = Stacks()
+    parts = [a.data(intervals, seconds, stacks) for a in agents]
+    out += stacks.lines()
     for k in range(intervals):
         out.append({"kind": "interval", "seq": k, "start_s": seconds / intervals * k, "end_s": seconds / intervals * (k + 1),
                     "agents": [p[k] for p in parts], "observer": observer(intervals)})
     if total:
-        whole = [a.data(intervals, seconds, total=True) for a in agents]
+        whole = [a.data(intervals, seconds, stacks, total=True) for a in agents]
         for a, d in zip(agents, whole):
             if a.exit_code is not None:
                 d["exit_code"] = a.exit_code
@@ -150,6 +193,37 @@ def summed(peers):
         for m, v in peer["values"].items():
             values.setdefault(m, []).extend(v)
     return counters, values
+
+
+def deep(seconds, seed):
+    """What an agent's data may have besides: samples of stacks, a sampled heap, rivals, notes."""
+    r = random.Random(seed)
+    process = frame("python3", kind="process")
+    python = lambda name, file, line: frame(name, kind="python", file=file, line=line)
+    main = (python("main", "/srv/agent/agent.py", 212), python("<module>", "/srv/agent/agent.py", 1), process)
+    step = (python("Agent.step", "/srv/agent/agent.py", 140),) + main
+    dumps = (python("JSONEncoder.iterencode", "/usr/lib/python3.11/json/encoder.py", 204),
+             python("dumps", "/usr/lib/python3.11/json/__init__.py", 183)) + step
+    rank = (python("rank", "/srv/agent/search.py", 77),) + step
+    native = (frame("memcpy@plt", "libcrypto.so.3"), frame("EVP_EncryptUpdate", "libcrypto.so.3"), frame("SSL_write_ex", "libssl.so.3"),
+              python("SSLSocket.send", "/usr/lib/python3.11/ssl.py", 1180)) + step
+    kernel = (frame("tcp_sendmsg", kind="kernel"), frame("do_syscall_64", kind="kernel")) + native[1:]
+    grep = (frame("[grep+0x4a10]", "grep"), frame("grep", kind="process"))
+    cache = (frame("malloc", "libc.so.6"), python("Cache.put", "/srv/agent/cache.py", 31)) + step
+    ns = lambda share: int(share * 1.4e8 * seconds)
+    cpu = {dumps: ns(0.31), rank: ns(0.27), native: ns(0.14), kernel: ns(0.12), grep: ns(0.09), step: ns(0.05), (): ns(0.02)}
+    rates = [r.lognormvariate(math.log(52000), 0.2) for _ in range(40)]
+    sizes = [x * 96 for x in rates]
+    return {
+        "samples": {"cpu_ns": cpu, "offcpu_ns": {step: ns(1.9), main: ns(0.4), kernel: ns(0.2)},
+                    "alloc_bytes": {dumps: int(3.1e7 * seconds), cache: int(8e6 * seconds), rank: int(2e6 * seconds)}},
+        "heap": {"mode": "sampled", "windows": len(rates), "windows_thin": 3, "samples": 1840, "open_s": 0.042, "trapped_s": 0.0034,
+                 "allocs_per_s_sum": sum(rates), "allocs_per_s_squares": sum(x * x for x in rates), "allocs_per_s_error": 400.0 * len(rates),
+                 "bytes_per_s_sum": sum(sizes), "bytes_per_s_squares": sum(x * x for x in sizes), "bytes_per_s_error": 38400.0 * len(rates)},
+        "rivals": {"postgres": int(2.1e7 * seconds), "kworker/0:1": int(3e6 * seconds), "cc1": int(6.2e7 * seconds)},
+        "rivals_other_ns": int(4e5 * seconds),
+        "notes": ["heap: no allocator symbols in codex (pid 4711)", "gc: node 18 has no symbols for its collector (pid 4712)"],
+    }
 
 
 def typical(id, seconds, seed, **changes):
@@ -210,8 +284,10 @@ def main():
     p.add_argument("--agents", type=int, default=1)
     p.add_argument("--seconds", type=float, default=10.0)
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--deep", action="store_true")
     a = p.parse_args()
-    write(a.file, [typical(i + 1, a.seconds, a.seed + i, pid=4242 + i) for i in range(a.agents)], seconds=a.seconds)
+    more = lambda seed: deep(a.seconds, seed) if a.deep else {}
+    write(a.file, [typical(i + 1, a.seconds, a.seed + i, pid=4242 + i, **more(a.seed + i)) for i in range(a.agents)], seconds=a.seconds)
 
 
 if __name__ == "__main__":
