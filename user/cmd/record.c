@@ -17,6 +17,7 @@
 #include "cmd/cmd.h"
 #include "cmd/options.h"
 #include "collect/collector.h"
+#include "judge/outlooks.h"
 #include "lib/log.h"
 #include "lib/util.h"
 #include "probe/observer.h"
@@ -44,6 +45,7 @@ struct session {
 	uint32_t seed_tgids[SO_MAX_AGENTS], seed_slots[SO_MAX_AGENTS];
 	int seeds;
 	struct observer_data observed; /* sum of all intervals */
+	struct outlooks outlooks; /* for the report at the end */
 	bool stop, full_told, progress;
 	int err; /* of a callback */
 };
@@ -213,12 +215,19 @@ static void progress_show(const struct session *s, const struct observer_data *d
 		100 * (d->cpu_s + (d->bpf_s > 0 ? d->bpf_s : 0)) / interval_s);
 }
 
+static bool shows_report(const struct session *s)
+{
+	return !s->opt.quiet && strcmp(s->path, "-");
+}
+
 static int interval_write(struct session *s, struct interval_data *i)
 {
 	int err = recording_write_stacks(s->writer, world_stacks(s->world));
 
 	if (!err)
 		err = recording_write_interval(s->writer, i);
+	if (!err && shows_report(s))
+		err = outlooks_interval(&s->outlooks, i);
 	s->written += !err;
 	return err ? (log_err(err, "cannot write %s", s->path), -EIO) : 0;
 }
@@ -506,8 +515,8 @@ static void report_show(struct session *s)
 	struct terminal_options o;
 
 	terminal_options_detect(&o, stdout);
-	o.hist = -1;
 	o.title = s->path;
+	o.outlooks = &s->outlooks;
 	r.stacks = world_stacks(s->world);
 	r.duration_s = (s->last_end_ns - s->start_ns) / 1e9;
 	totals = world_total(s->world, &infos, &r.agents_len);
@@ -568,7 +577,7 @@ static int run(struct session *s)
 		err = (log_err(end_err, "cannot write %s", s->path), -EIO);
 	if (err)
 		return err == -EIO ? EXIT_OUTPUT : EXIT_DENIED;
-	if (!s->opt.quiet && strcmp(s->path, "-"))
+	if (shows_report(s))
 		report_show(s);
 	return EXIT_DONE;
 }
@@ -593,6 +602,7 @@ int cmd_record(int argc, char **argv)
 	world_free(s->world);
 	observer_free(s->observer);
 	targets_free(s->targets);
+	outlooks_fini(&s->outlooks);
 	free(s);
 	return status;
 }

@@ -1,21 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /* `stakeout report`: what recordings say, for a person or (--json) for a program. */
+#include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cmd/cmd.h"
 #include "cmd/options.h"
+#include "judge/outlooks.h"
 #include "lib/log.h"
 #include "lib/util.h"
 #include "model/recording.h"
+#include "sink/folded.h"
 #include "sink/json.h"
+#include "sink/pprof.h"
 #include "sink/terminal.h"
+
+#define PPROF_MODE 0640 /* as a recording's */
 
 struct report_options {
 	bool json;
 	int hist; /* metric, or -1 */
+	int folded; /* enum sample_id, or -1 */
+	const char *pprof; /* file, "-": standard output; NULL: none */
+	bool force;
 	int width; /* 0: as the terminal */
 	const char *agent;
 };
@@ -46,16 +57,27 @@ static int help(void)
 	printf("Usage: stakeout report FILE.. [OPTIONS]\n\n"
 	       "Shows what recordings say, one after the other: for each agent where its time\n"
 	       "went, how long its peers took to answer, what its tools and its event loop did,\n"
-	       "how long its waits and how large its transfers were, memory and sockets; then\n"
-	       "what the watching cost and whether anything was missed.\n"
+	       "how long its waits and how large its transfers were, which code ran, waited and\n"
+	       "allocated (where the recording has stacks), memory and sockets; then what the\n"
+	       "watching cost and whether anything was missed.\n"
 	       "FILE `-` is standard input.\n\n"
-	       "  --hist NAME      draw the histogram NAME of each agent, e.g. runq_ns\n"
-	       "  --agent ID|NAME  this agent only\n"
-	       "  --json           the same figures for programs: one JSON object a file\n"
-	       "  --width N        columns, %d to %d (else the terminal's, COLUMNS, or 80)\n"
-	       "  -h, --help       this text\n\n"
-	       "Histograms:\n",
+	       "  --hist NAME        draw the histogram NAME of each agent, e.g. runq_ns\n"
+	       "  --folded [SAMPLES] stacks for flame graphs, one a line; cpu_ns unless named\n"
+	       "  --pprof OUT        all stacks as a profile for pprof, into the file OUT (gzip)\n"
+	       "  --force            overwrite OUT\n"
+	       "  --agent ID|NAME    this agent only\n"
+	       "  --json             the same figures for programs: one JSON object a file\n"
+	       "  --width N          columns, %d to %d (else the terminal's, COLUMNS, or 80)\n"
+	       "  -h, --help         this text\n\n"
+	       "Samples, and the probe that takes their stacks:\n",
 	       TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX);
+	for (int i = 0; i < SAMPLE_COUNT; i++) {
+		char what[256];
+
+		snprintf(what, sizeof(what), "%s (%s)", sample_infos[i].help, probe_infos[sample_infos[i].probe].name);
+		help_row(sample_infos[i].name, what);
+	}
+	printf("\nHistograms:\n");
 	for (int i = 0; i < METRIC_IDS; i++)
 		if (metric_infos[i].type == METRIC_HIST)
 			help_row(metric_infos[i].name, metric_infos[i].help);
@@ -83,12 +105,70 @@ static int hist_find(const char *name)
 	return -1;
 }
 
+static int sample_named(const char *name)
+{
+	const char *names[SAMPLE_COUNT];
+	char list[256] = "", hint[128];
+	int found = sample_find(name);
+
+	if (found >= 0)
+		return found;
+	for (int i = 0; i < SAMPLE_COUNT; i++) {
+		names[i] = sample_infos[i].name;
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "", names[i]);
+	}
+	log_err(0, "no samples '%s'%s; there are %s", name, name_hint(name, names, SAMPLE_COUNT, hint, sizeof(hint)), list);
+	return -1;
+}
+
+/* Whether the word after --folded is meant as its value, not as the name of a recording: a word like a name, and no file called so. */
+static bool is_sample_word(const char *word)
+{
+	if (!word || sample_find(word) >= 0)
+		return word;
+	for (const char *c = word; *c; c++)
+		if (!isalnum((unsigned char)*c) && *c != '_')
+			return false;
+	return *word && access(word, F_OK);
+}
+
+/* The option itself that getopt_long complains of. */
+static int complain(char **argv, int c)
+{
+	if (c == ':')
+		log_err(0, "%s needs a value (see stakeout report --help)", argv[optind - 1]);
+	else if (optopt && optopt < 128 && argv[optind - 1][1] != '-')
+		log_err(0, "unknown option '-%c' (see stakeout report --help)", optopt);
+	else
+		log_err(0, "unknown option '%s' (see stakeout report --help)", argv[optind - 1]);
+	return EXIT_USAGE;
+}
+
+/* What can't be asked for together. -1 to go on. */
+static int check(int files, const struct report_options *o)
+{
+	int shapes = o->json + (o->hist >= 0) + (o->folded >= 0) + (o->pprof != NULL);
+
+	if (!files)
+		log_err(0, "report needs the name of a recording (see stakeout report --help)");
+	else if (o->json && o->hist >= 0 && shapes == 2)
+		log_err(0, "--hist and --json exclude each other: the JSON has the figures of all histograms");
+	else if (shapes > 1)
+		log_err(0, "--json, --hist, --folded and --pprof exclude each other");
+	else if (o->pprof && files > 1)
+		log_err(0, "--pprof makes a profile of one recording (pprof itself adds profiles up)");
+	else
+		return -1;
+	return EXIT_USAGE;
+}
+
 /* -1 to go on, or the exit status to end with. */
 static int parse(int argc, char **argv, struct report_options *o)
 {
 	static const struct option rows[] = {
-		{ "json", no_argument, NULL, 'j' },	{ "hist", required_argument, NULL, 'H' }, { "agent", required_argument, NULL, 'a' },
-		{ "width", required_argument, NULL, 'w' }, { "help", no_argument, NULL, 'h' },	  { 0 },
+		{ "json", no_argument, NULL, 'j' },	   { "hist", required_argument, NULL, 'H' }, { "agent", required_argument, NULL, 'a' },
+		{ "folded", optional_argument, NULL, 'F' }, { "pprof", required_argument, NULL, 'p' }, { "force", no_argument, NULL, 'f' },
+		{ "width", required_argument, NULL, 'w' },  { "help", no_argument, NULL, 'h' },	      { 0 },
 	};
 	long long width;
 	int c;
@@ -105,6 +185,19 @@ static int parse(int argc, char **argv, struct report_options *o)
 			if (o->hist < 0)
 				return EXIT_USAGE;
 			break;
+		case 'F':
+			if (!optarg && is_sample_word(argv[optind]))
+				optarg = argv[optind++];
+			o->folded = optarg ? sample_named(optarg) : SAMPLE_CPU_NS;
+			if (o->folded < 0)
+				return EXIT_USAGE;
+			break;
+		case 'p':
+			o->pprof = optarg;
+			break;
+		case 'f':
+			o->force = true;
+			break;
 		case 'a':
 			o->agent = optarg;
 			break;
@@ -117,24 +210,11 @@ static int parse(int argc, char **argv, struct report_options *o)
 			break;
 		case 'h':
 			return help();
-		case ':':
-			log_err(0, "%s needs a value (see stakeout report --help)", argv[optind - 1]);
-			return EXIT_USAGE;
 		default:
-			if (optopt && optopt < 128 && argv[optind - 1][1] != '-')
-				log_err(0, "unknown option '-%c' (see stakeout report --help)", optopt);
-			else
-				log_err(0, "unknown option '%s' (see stakeout report --help)", argv[optind - 1]);
-			return EXIT_USAGE;
+			return complain(argv, c);
 		}
 	}
-	if (optind == argc)
-		log_err(0, "report needs the name of a recording (see stakeout report --help)");
-	else if (o->json && o->hist >= 0)
-		log_err(0, "--hist and --json exclude each other: the JSON has the figures of all histograms");
-	else
-		return -1;
-	return EXIT_USAGE;
+	return check(argc - optind, o);
 }
 
 static bool agent_matches(const struct agent_info *info, const char *wanted)
@@ -168,43 +248,119 @@ static int select_agents(struct recording *r, const char *path, const char *want
 	return -1;
 }
 
-static int report_file(const char *path, const struct report_options *o, bool titled)
+static bool probe_was_on(const struct recording *r, enum probe_id probe)
 {
-	struct recording *r = NULL, view;
-	struct terminal_options to;
-	char why[512] = "";
-	int err, n;
+	for (int i = 0; i < r->header.probes_len; i++)
+		if (!strcmp(r->header.probes[i].name, probe_infos[probe].name))
+			return !strcmp(r->header.probes[i].state, "on");
+	return false;
+}
 
-	err = recording_read(path, NULL, NULL, &r, why, sizeof(why));
-	if (err) {
-		if (*why)
-			log_err(0, "%s: %s", path, why);
-		else
-			log_err(err, "read %s", path);
+/* Whether there are stacks of this kind; else says how to get them. */
+static bool stacks_present(const struct recording *r, const char *path, enum sample_id sample)
+{
+	const struct sample_info *info = &sample_infos[sample];
+	bool present[SAMPLE_COUNT], full = info->probe == PROBE_HEAP && info->last;
+
+	pprof_samples(r, present);
+	if (present[sample])
+		return true;
+	if (probe_was_on(r, info->probe) && !full)
+		log_err(0, "%s: the probe %s was on, but took no stacks of %s", path, probe_infos[info->probe].name, info->name);
+	else
+		log_err(0, "%s: no stacks of %s; they are recorded with --probe +%s%s", path, info->name, probe_infos[info->probe].name, full ? "=full" : "");
+	return false;
+}
+
+static int report_folded(const struct recording *r, const char *path, const struct report_options *o)
+{
+	int err;
+
+	if (!stacks_present(r, path, (enum sample_id)o->folded))
+		return EXIT_USAGE;
+	err = folded_report(stdout, r, (enum sample_id)o->folded, r->agents_len > 1);
+	if (err)
+		log_err(err, "write the stacks");
+	return err ? EXIT_OUTPUT : EXIT_DONE;
+}
+
+/* Leaves no half of a file behind, and never removes a device. */
+static void output_remove(const char *path)
+{
+	struct stat st;
+
+	if (!lstat(path, &st) && S_ISREG(st.st_mode))
+		unlink(path);
+}
+
+static int report_pprof(const struct recording *r, const char *path, const struct report_options *o)
+{
+	bool present[SAMPLE_COUNT], out = !strcmp(o->pprof, "-");
+	_cleanup_close_ int fd = -1;
+	int err;
+
+	if (!pprof_samples(r, present)) {
+		log_err(0, "%s: no stacks; they are recorded with --probe +profile, +offcpu, +heap or +heap=full", path);
 		return EXIT_USAGE;
 	}
-	n = o->agent ? select_agents(r, path, o->agent) : r->agents_len;
-	if (n < 0) {
-		recording_free(r);
-		return EXIT_USAGE;
-	}
-	view = *r;
-	view.agents_len = n;
+	fd = out ? dup(STDOUT_FILENO) : open(o->pprof, O_WRONLY | O_CREAT | O_CLOEXEC | (o->force ? O_TRUNC : O_EXCL), PPROF_MODE);
+	if (fd < 0 && errno == EEXIST)
+		return log_err(0, "%s is there already; --force overwrites it", o->pprof), EXIT_OUTPUT;
+	err = fd < 0 ? -errno : pprof_write(fd, r);
+	if (err && fd >= 0 && !out)
+		output_remove(o->pprof);
+	if (err)
+		log_err(err, "cannot write %s", out ? "the profile" : o->pprof);
+	return err ? EXIT_OUTPUT : EXIT_DONE;
+}
+
+static int report_show(const struct recording *r, const char *path, const struct report_options *o, const struct outlooks *outlooks, bool titled)
+{
+	struct terminal_options to;
+	int err;
+
+	if (o->folded >= 0)
+		return report_folded(r, path, o);
+	if (o->pprof)
+		return report_pprof(r, path, o);
 	terminal_options_detect(&to, stdout);
 	to.hist = o->hist;
 	to.title = titled ? path : NULL;
+	to.outlooks = outlooks;
 	if (o->width)
 		to.width = o->width;
-	err = o->json ? json_report(stdout, &view, path) : terminal_report(stdout, &view, &to);
-	recording_free(r);
+	err = o->json ? json_report(stdout, r, path, outlooks) : terminal_report(stdout, r, &to);
 	if (err)
 		log_err(err, "write the report");
 	return err ? EXIT_OUTPUT : EXIT_DONE;
 }
 
+static int report_file(const char *path, const struct report_options *o, bool titled)
+{
+	struct recording *r = NULL, view;
+	struct outlooks outlooks = { 0 };
+	char why[512] = "";
+	int err, n, status = EXIT_USAGE;
+
+	err = recording_read(path, outlooks_interval, &outlooks, &r, why, sizeof(why));
+	if (err && *why)
+		log_err(0, "%s: %s", path, why);
+	else if (err)
+		log_err(err, "read %s", path);
+	n = err ? -1 : o->agent ? select_agents(r, path, o->agent) : r->agents_len;
+	if (n >= 0) {
+		view = *r;
+		view.agents_len = n;
+		status = report_show(&view, path, o, &outlooks, titled);
+	}
+	recording_free(r);
+	outlooks_fini(&outlooks);
+	return status;
+}
+
 int cmd_report(int argc, char **argv)
 {
-	struct report_options o = { .hist = -1 };
+	struct report_options o = { .hist = -1, .folded = -1 };
 	int status = parse(argc, argv, &o), files = argc - optind;
 
 	if (status >= 0)
@@ -216,7 +372,7 @@ int cmd_report(int argc, char **argv)
 			return one;
 		if (status < 0 || one)
 			status = one;
-		if (!o.json && i + 1 < argc)
+		if (!o.json && o.folded < 0 && i + 1 < argc)
 			putchar('\n');
 	}
 	return status;

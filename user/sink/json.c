@@ -1,37 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 #include <errno.h>
 #include <jansson.h>
-#include <math.h>
 #include <string.h>
 #include <sys/wait.h>
 
 #include "lib/util.h"
 #include "sink/json.h"
-
-/* Any bytes, as a JSON string: what isn't UTF-8 is made so. */
-static json_t *text(const char *s)
-{
-	json_t *j = json_string(s);
-	_cleanup_free_ char *clean = j ? NULL : strdup(s);
-
-	return j ? j : json_string(clean ? text_sanitize(clean) : "");
-}
-
-/* JSON has no infinities. */
-static json_t *number(double v)
-{
-	return isfinite(v) ? json_real(v) : json_null();
-}
-
-static json_t *integer(uint64_t v)
-{
-	return v <= INT64_MAX ? json_integer((json_int_t)v) : json_real((double)v);
-}
-
-static json_t *seconds(uint64_t ns)
-{
-	return number((double)ns / 1e9);
-}
+#include "sink/json_parts.h"
 
 static bool probe_on(const struct recording *r, enum probe_id probe)
 {
@@ -45,15 +20,15 @@ static json_t *hist_json(const struct hist *h)
 {
 	json_t *j = json_object();
 
-	json_object_set_new(j, "count", integer(h->count));
-	json_object_set_new(j, "mean", number(hist_mean(h)));
-	json_object_set_new(j, "p50", number(hist_quantile(h, 0.5)));
-	json_object_set_new(j, "p90", number(hist_quantile(h, 0.9)));
-	json_object_set_new(j, "p95", number(hist_quantile(h, 0.95)));
-	json_object_set_new(j, "p99", number(hist_quantile(h, 0.99)));
-	json_object_set_new(j, "min", integer(h->min));
-	json_object_set_new(j, "max", integer(h->max));
-	json_object_set_new(j, "sum", integer(h->sum));
+	json_object_set_new(j, "count", integer_json(h->count));
+	json_object_set_new(j, "mean", number_json(hist_mean(h)));
+	json_object_set_new(j, "p50", number_json(hist_quantile(h, 0.5)));
+	json_object_set_new(j, "p90", number_json(hist_quantile(h, 0.9)));
+	json_object_set_new(j, "p95", number_json(hist_quantile(h, 0.95)));
+	json_object_set_new(j, "p99", number_json(hist_quantile(h, 0.99)));
+	json_object_set_new(j, "min", integer_json(h->min));
+	json_object_set_new(j, "max", integer_json(h->max));
+	json_object_set_new(j, "sum", integer_json(h->sum));
 	return j;
 }
 
@@ -69,7 +44,7 @@ static void add_metrics(json_t *to, const struct recording *r, const struct metr
 			if (m->hist[i] && m->hist[i]->count)
 				json_object_set_new(hists, info->name, hist_json(m->hist[i]));
 		} else if (m->value[i] || (r && probe_on(r, info->probe))) {
-			json_object_set_new(info->type == METRIC_COUNTER ? counters : gauges, info->name, integer(m->value[i]));
+			json_object_set_new(info->type == METRIC_COUNTER ? counters : gauges, info->name, integer_json(m->value[i]));
 		}
 	}
 	json_object_set_new(to, "counters", counters);
@@ -85,15 +60,15 @@ static void add_ledger(json_t *to, const char *part, const struct ledger *l)
 	char key[32];
 
 	for (int i = 0; i < STATE_COUNT; i++) {
-		json_object_set_new(in_seconds, state_infos[i].name, seconds(l->ns[i]));
-		json_object_set_new(share, state_infos[i].name, number(sum ? (double)l->ns[i] / (double)sum : 0));
+		json_object_set_new(in_seconds, state_infos[i].name, seconds_json(l->ns[i]));
+		json_object_set_new(share, state_infos[i].name, number_json(sum ? (double)l->ns[i] / (double)sum : 0));
 	}
 	snprintf(key, sizeof(key), "%s_s", part);
 	json_object_set_new(to, key, in_seconds);
 	snprintf(key, sizeof(key), "%s_share", part);
 	json_object_set_new(to, key, share);
 	snprintf(key, sizeof(key), "%s_sum_s", part);
-	json_object_set_new(to, key, seconds(sum));
+	json_object_set_new(to, key, seconds_json(sum));
 }
 
 static json_t *ledger_json(const struct agent_data *a)
@@ -118,10 +93,10 @@ static json_t *concurrency_json(const struct agent_data *a)
 		if (!c->outstanding_ns && !c->busy_ns && !c->max)
 			continue;
 		of = json_object();
-		json_object_set_new(of, "outstanding_s", seconds(c->outstanding_ns));
-		json_object_set_new(of, "busy_s", seconds(c->busy_ns));
-		json_object_set_new(of, "mean", c->busy_ns ? number((double)c->outstanding_ns / (double)c->busy_ns) : json_null());
-		json_object_set_new(of, "max", integer(c->max));
+		json_object_set_new(of, "outstanding_s", seconds_json(c->outstanding_ns));
+		json_object_set_new(of, "busy_s", seconds_json(c->busy_ns));
+		json_object_set_new(of, "mean", c->busy_ns ? number_json((double)c->outstanding_ns / (double)c->busy_ns) : json_null());
+		json_object_set_new(of, "max", integer_json(c->max));
 		json_object_set_new(j, class_infos[i].name, of);
 	}
 	return j;
@@ -132,10 +107,10 @@ static json_t *cpu_json(const struct metric_set *m, double observed_s)
 	uint64_t user = m->value[M_CPU_USER_NS], system = m->value[M_CPU_SYSTEM_NS];
 	json_t *j = json_object();
 
-	json_object_set_new(j, "user_s", seconds(user));
-	json_object_set_new(j, "system_s", seconds(system));
+	json_object_set_new(j, "user_s", seconds_json(user));
+	json_object_set_new(j, "system_s", seconds_json(system));
 	if (observed_s > 0)
-		json_object_set_new(j, "percent", number((double)(user + system) / 1e9 / observed_s * 100));
+		json_object_set_new(j, "percent", number_json((double)(user + system) / 1e9 / observed_s * 100));
 	return j;
 }
 
@@ -148,10 +123,10 @@ static json_t *tools_json(const struct recording *r, const struct agent_data *a)
 		const struct hist *h = t->metrics.hist[M_TOOL_NS];
 		json_t *j = json_object(), *ledger = json_object();
 
-		json_object_set_new(j, "name", text(t->name));
-		json_object_set_new(j, "runs", integer((h ? h->count : 0) + t->runs_live));
-		json_object_set_new(j, "live", integer(t->runs_live));
-		json_object_set_new(j, "failed", integer(t->metrics.value[M_EXITS_FAILED]));
+		json_object_set_new(j, "name", text_json(t->name));
+		json_object_set_new(j, "runs", integer_json((h ? h->count : 0) + t->runs_live));
+		json_object_set_new(j, "live", integer_json(t->runs_live));
+		json_object_set_new(j, "failed", integer_json(t->metrics.value[M_EXITS_FAILED]));
 		json_object_set_new(j, "cpu", cpu_json(&t->metrics, 0));
 		add_ledger(ledger, "main", &t->main);
 		json_object_set_new(j, "ledger", ledger);
@@ -167,17 +142,17 @@ static json_t *peer_json(const struct peer_data *p, double observed_s)
 	uint64_t opened = v[p->server ? M_ACCEPTS : M_CONNECTS], exchanges = peer_exchanges(p);
 	json_t *j = json_object();
 
-	json_object_set_new(j, "peer", text(p->peer));
-	json_object_set_new(j, "name", text(p->name));
-	json_object_set_new(j, "class", text(class_infos[p->class].name));
-	json_object_set_new(j, "side", text(p->server ? "server" : "client"));
+	json_object_set_new(j, "peer", text_json(p->peer));
+	json_object_set_new(j, "name", text_json(p->name));
+	json_object_set_new(j, "class", text_json(class_infos[p->class].name));
+	json_object_set_new(j, "side", text_json(p->server ? "server" : "client"));
 	json_object_set_new(j, "multiplexed", json_boolean(p->multiplexed));
-	json_object_set_new(j, "summed", integer(p->summed));
-	json_object_set_new(j, "exchanges", integer(exchanges));
-	json_object_set_new(j, "exchanges_per_s", observed_s > 0 ? number((double)exchanges / observed_s) : json_null());
+	json_object_set_new(j, "summed", integer_json(p->summed));
+	json_object_set_new(j, "exchanges", integer_json(exchanges));
+	json_object_set_new(j, "exchanges_per_s", observed_s > 0 ? number_json((double)exchanges / observed_s) : json_null());
 	/* reuse of connections; without any opened while watched there is no telling */
-	json_object_set_new(j, "exchanges_per_connection", opened ? number((double)exchanges / (double)opened) : json_null());
-	json_object_set_new(j, "errors", integer(v[M_ERRORS_REFUSED] + v[M_ERRORS_TIMED_OUT] + v[M_ERRORS_UNREACHABLE] +
+	json_object_set_new(j, "exchanges_per_connection", opened ? number_json((double)exchanges / (double)opened) : json_null());
+	json_object_set_new(j, "errors", integer_json(v[M_ERRORS_REFUSED] + v[M_ERRORS_TIMED_OUT] + v[M_ERRORS_UNREACHABLE] +
 						 v[M_ERRORS_RESET] + v[M_ERRORS_UNANSWERED] + v[M_ERRORS_OTHER]));
 	add_metrics(j, NULL, &p->metrics);
 	return j;
@@ -228,11 +203,11 @@ static json_t *memory_json(const struct metric_set *m)
 {
 	json_t *j = json_object();
 
-	json_object_set_new(j, "rss_bytes", integer(m->value[M_RSS_BYTES]));
-	json_object_set_new(j, "rss_peak_bytes", integer(m->value[M_RSS_PEAK_BYTES]));
-	json_object_set_new(j, "faults_minor", integer(m->value[M_FAULTS_MINOR]));
-	json_object_set_new(j, "faults_major", integer(m->value[M_FAULTS_MAJOR]));
-	json_object_set_new(j, "mapped_bytes", integer(m->hist[M_MAP_BYTES] ? m->hist[M_MAP_BYTES]->sum : 0));
+	json_object_set_new(j, "rss_bytes", integer_json(m->value[M_RSS_BYTES]));
+	json_object_set_new(j, "rss_peak_bytes", integer_json(m->value[M_RSS_PEAK_BYTES]));
+	json_object_set_new(j, "faults_minor", integer_json(m->value[M_FAULTS_MINOR]));
+	json_object_set_new(j, "faults_major", integer_json(m->value[M_FAULTS_MAJOR]));
+	json_object_set_new(j, "mapped_bytes", integer_json(m->hist[M_MAP_BYTES] ? m->hist[M_MAP_BYTES]->sum : 0));
 	return j;
 }
 
@@ -242,25 +217,25 @@ static json_t *sockets_json(const struct metric_set *m)
 	json_t *j = json_object();
 
 	for (size_t i = 0; i < ARRAY_SIZE(shown); i++)
-		json_object_set_new(j, metric_infos[shown[i]].name, integer(m->value[shown[i]]));
+		json_object_set_new(j, metric_infos[shown[i]].name, integer_json(m->value[shown[i]]));
 	return j;
 }
 
-static json_t *agent_json(const struct recording *r, const struct recording_agent *agent)
+static json_t *agent_json(const struct recording *r, const struct recording_agent *agent, const struct outlooks *outlooks)
 {
 	const struct agent_info *info = &agent->info;
 	const struct agent_data *a = &agent->total;
 	json_t *j = json_object();
 
 	json_object_set_new(j, "id", json_integer(info->id));
-	json_object_set_new(j, "name", text(info->name));
+	json_object_set_new(j, "name", text_json(info->name));
 	json_object_set_new(j, "pid", json_integer(info->pid));
-	json_object_set_new(j, "start_ticks", integer(info->start_ticks));
-	json_object_set_new(j, "cmdline", text(info->cmdline));
-	json_object_set_new(j, "cgroup", text(info->cgroup));
+	json_object_set_new(j, "start_ticks", integer_json(info->start_ticks));
+	json_object_set_new(j, "cmdline", text_json(info->cmdline));
+	json_object_set_new(j, "cgroup", text_json(info->cgroup));
 	json_object_set_new(j, "alive", json_boolean(a->alive));
 	json_object_set_new(j, "exit", exit_json(info));
-	json_object_set_new(j, "observed_s", number(a->observed_s));
+	json_object_set_new(j, "observed_s", number_json(a->observed_s));
 	json_object_set_new(j, "cpu", cpu_json(&a->metrics, a->observed_s));
 	json_object_set_new(j, "ledger", ledger_json(a));
 	add_metrics(j, r, &a->metrics);
@@ -271,6 +246,7 @@ static json_t *agent_json(const struct recording *r, const struct recording_agen
 		json_object_set_new(j, "memory", memory_json(&a->metrics));
 	if (probe_on(r, PROBE_SOCK))
 		json_object_set_new(j, "sockets", sockets_json(&a->metrics));
+	depth_json(j, r, agent, outlooks);
 	return j;
 }
 
@@ -280,15 +256,15 @@ static json_t *observer_json(const struct observer_data *o)
 	uint64_t sum = 0;
 
 	for (int i = 0; i < o->losses; i++) {
-		json_object_set_new(lost, o->lost[i].reason, integer(o->lost[i].count));
+		json_object_set_new(lost, o->lost[i].reason, integer_json(o->lost[i].count));
 		sum += o->lost[i].count;
 	}
-	json_object_set_new(j, "cpu_s", number(o->cpu_s));
-	json_object_set_new(j, "bpf_s", o->bpf_s >= 0 ? number(o->bpf_s) : json_null());
-	json_object_set_new(j, "rss_bytes", integer(o->rss_bytes));
-	json_object_set_new(j, "records", integer(o->records));
+	json_object_set_new(j, "cpu_s", number_json(o->cpu_s));
+	json_object_set_new(j, "bpf_s", o->bpf_s >= 0 ? number_json(o->bpf_s) : json_null());
+	json_object_set_new(j, "rss_bytes", integer_json(o->rss_bytes));
+	json_object_set_new(j, "records", integer_json(o->records));
 	json_object_set_new(j, "lost", lost);
-	json_object_set_new(j, "lost_sum", integer(sum));
+	json_object_set_new(j, "lost_sum", integer_json(sum));
 	return j;
 }
 
@@ -297,41 +273,41 @@ static json_t *header_json(const struct recording *r, const char *file)
 	const struct header_data *h = &r->header;
 	json_t *j = json_object(), *host = json_object(), *probes = json_array();
 
-	json_object_set_new(host, "name", text(h->host.name));
-	json_object_set_new(host, "kernel", text(h->host.kernel));
-	json_object_set_new(host, "arch", text(h->host.arch));
-	json_object_set_new(host, "boot_id", text(h->host.boot_id));
+	json_object_set_new(host, "name", text_json(h->host.name));
+	json_object_set_new(host, "kernel", text_json(h->host.kernel));
+	json_object_set_new(host, "arch", text_json(h->host.arch));
+	json_object_set_new(host, "boot_id", text_json(h->host.boot_id));
 	json_object_set_new(host, "cpus", json_integer(h->host.cpus));
 	for (int i = 0; i < h->probes_len; i++) {
 		json_t *probe = json_object();
 
-		json_object_set_new(probe, "name", text(h->probes[i].name));
-		json_object_set_new(probe, "state", text(h->probes[i].state));
-		json_object_set_new(probe, "why", text(h->probes[i].why));
+		json_object_set_new(probe, "name", text_json(h->probes[i].name));
+		json_object_set_new(probe, "state", text_json(h->probes[i].state));
+		json_object_set_new(probe, "why", text_json(h->probes[i].why));
 		json_array_append_new(probes, probe);
 	}
 	if (file)
-		json_object_set_new(j, "file", text(file));
+		json_object_set_new(j, "file", text_json(file));
 	json_object_set_new(j, "host", host);
-	json_object_set_new(j, "start", text(h->start));
-	json_object_set_new(j, "interval_s", number(h->interval_s));
-	json_object_set_new(j, "intervals", integer(r->intervals));
-	json_object_set_new(j, "duration_s", number(r->duration_s));
+	json_object_set_new(j, "start", text_json(h->start));
+	json_object_set_new(j, "interval_s", number_json(h->interval_s));
+	json_object_set_new(j, "intervals", integer_json(r->intervals));
+	json_object_set_new(j, "duration_s", number_json(r->duration_s));
 	json_object_set_new(j, "complete", json_boolean(r->complete));
 	json_object_set_new(j, "gap", json_boolean(r->gap));
-	json_object_set_new(j, "bad_lines", integer(r->bad_lines));
-	json_object_set_new(j, "note", text(r->note));
+	json_object_set_new(j, "bad_lines", integer_json(r->bad_lines));
+	json_object_set_new(j, "note", text_json(r->note));
 	json_object_set_new(j, "probes", probes);
 	return j;
 }
 
-int json_report(FILE *out, const struct recording *r, const char *file)
+int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks)
 {
 	json_t *root = header_json(r, file), *agents = json_array();
 	int err = 0;
 
 	for (int i = 0; i < r->agents_len; i++)
-		json_array_append_new(agents, agent_json(r, &r->agents[i]));
+		json_array_append_new(agents, agent_json(r, &r->agents[i], outlooks));
 	json_object_set_new(root, "agents", agents);
 	json_object_set_new(root, "observer", observer_json(&r->observer));
 	/* jansson passes NULL on: a part that could not be made is a key that is missing, the root one that is NULL */

@@ -3,9 +3,10 @@
 #ifndef STAKEOUT_JSON_H
 #define STAKEOUT_JSON_H
 
+#include "judge/outlooks.h"
 #include "model/recording.h"
 
-/* 0, -ENOMEM, or what writing to out met (-EPIPE, -ENOSPC ..). file: the recording's name, or NULL. */
-int json_report(FILE *out, const struct recording *r, const char *file);
+/* 0, -ENOMEM, or what writing to out met (-EPIPE, -ENOSPC ..). file: the recording's name, or NULL; outlooks: on the agents' memory, or NULL. */
+int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks);
 
 #endif

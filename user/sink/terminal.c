@@ -143,9 +143,22 @@ static void print_identity(const struct screen *s, const struct recording *r, co
 	}
 }
 
-static int print_agent(const struct screen *s, const struct recording *r, const struct recording_agent *agent)
+/* The sections that a probe which is off, or a runtime without garbage collection, leaves out. */
+static int print_depth(const struct screen *s, const struct recording *r, const struct agent_data *a)
+{
+	int err = terminal_profile(s, r->stacks, a);
+
+	if (!err)
+		err = terminal_waits(s, r->stacks, a);
+	if (!err)
+		err = terminal_heap(s, r->stacks, a);
+	return err ? err : terminal_gc(s, a);
+}
+
+static int print_agent(const struct screen *s, const struct recording *r, const struct recording_agent *agent, const struct outlooks *outlooks)
 {
 	const struct agent_data *a = &agent->total;
+	struct outlook outlook;
 	struct peer_rows peers;
 	int err;
 
@@ -154,6 +167,8 @@ static int print_agent(const struct screen *s, const struct recording *r, const 
 	if (!err)
 		err = terminal_ledger(s, a, &peers);
 	if (!err)
+		terminal_limits(s, a);
+	if (!err)
 		err = terminal_peers(s, a, &peers);
 	peer_rows_fini(&peers);
 	if (!err)
@@ -161,11 +176,16 @@ static int print_agent(const struct screen *s, const struct recording *r, const 
 	if (!err)
 		err = terminal_loop(s, &a->metrics);
 	if (!err)
+		err = print_depth(s, r, a);
+	if (!err)
 		err = terminal_hists(s, &a->metrics);
 	fputc('\n', s->out);
 	print_memory(s, r, a);
+	outlooks_judge(outlooks, agent->info.id, &outlook);
+	terminal_outlook(s, &outlook);
 	print_sockets(s, a);
 	print_switches(s, a);
+	terminal_notes(s, a);
 	return err;
 }
 
@@ -270,7 +290,7 @@ int terminal_report(FILE *out, const struct recording *r, const struct terminal_
 		if (o->hist >= 0)
 			err = terminal_hist(&s, &r->agents[i], (enum metric_id)o->hist);
 		else
-			err = print_agent(&s, r, &r->agents[i]);
+			err = print_agent(&s, r, &r->agents[i], o->outlooks);
 		fputc('\n', out);
 	}
 	if (!err && o->hist < 0)

@@ -3,6 +3,7 @@
 #ifndef STAKEOUT_TERMINAL_H
 #define STAKEOUT_TERMINAL_H
 
+#include "judge/outlooks.h"
 #include "model/recording.h"
 #include "sink/table.h"
 
@@ -14,6 +15,7 @@ struct terminal_options {
 	bool color, utf8;
 	int hist; /* a metric of type HIST: draw it instead of reporting; -1: report */
 	const char *title; /* first line, e.g. the file's name; NULL: none */
+	const struct outlooks *outlooks; /* on the agents' memory; NULL: none */
 };
 
 /* What suits `out`: colour on a terminal unless NO_COLOR is set to something, its width (else COLUMNS, else 80), blocks where the locale

@@ -8,6 +8,12 @@
 #define HIST_ROWS 20
 #define STYLE_BAR 32
 
+/* The event loop and garbage collection have tables of their own, heaps their section. */
+static bool has_section(const char *name)
+{
+	return !strncmp(name, "loop_", 5) || !strncmp(name, "gc_", 3) || !strncmp(name, "heap_", 5);
+}
+
 int terminal_hists(const struct screen *s, const struct metric_set *m)
 {
 	static const struct table_column columns[] = {
@@ -21,7 +27,7 @@ int terminal_hists(const struct screen *s, const struct metric_set *m)
 		const struct hist *h = metric_infos[i].type == METRIC_HIST ? m->hist[i] : NULL;
 		enum metric_unit unit = metric_infos[i].unit;
 
-		if (!h || !h->count || !strncmp(metric_infos[i].name, "loop_", 5)) /* the event loop has its own table */
+		if (!h || !h->count || has_section(metric_infos[i].name))
 			continue;
 		table_cell(&t, s, 0, "%s", metric_infos[i].name);
 		table_cell(&t, s, 0, "%s", count_text((double)h->count));

@@ -4,6 +4,7 @@
 #ifndef STAKEOUT_TERMINAL_PARTS_H
 #define STAKEOUT_TERMINAL_PARTS_H
 
+#include "judge/outlook.h"
 #include "lib/util.h"
 #include "model/recording.h"
 #include "sink/table.h"
@@ -37,6 +38,16 @@ int terminal_peers(const struct screen *s, const struct agent_data *a, const str
 int terminal_tools(const struct screen *s, const struct agent_data *a);
 /* The event loop, polling and spinning. */
 int terminal_loop(const struct screen *s, const struct metric_set *m);
+/* Which code was on a CPU; which code waited. */
+int terminal_profile(const struct screen *s, const struct stacks *stacks, const struct agent_data *a);
+int terminal_waits(const struct screen *s, const struct stacks *stacks, const struct agent_data *a);
+int terminal_heap(const struct screen *s, const struct stacks *stacks, const struct agent_data *a);
+int terminal_gc(const struct screen *s, const struct agent_data *a);
+/* Why it waited for a CPU, where that is worth asking. */
+void terminal_limits(const struct screen *s, const struct agent_data *a);
+/* Where memory is heading, unless it is steady or there is no telling; what could not be observed. Paragraphs, without an empty line before. */
+void terminal_outlook(const struct screen *s, const struct outlook *o);
+void terminal_notes(const struct screen *s, const struct agent_data *a);
 /* The table of all other histograms. */
 int terminal_hists(const struct screen *s, const struct metric_set *m);
 /* One histogram, drawn; no empty line before it. */
@@ -45,6 +56,12 @@ int terminal_hist(const struct screen *s, const struct recording_agent *agent, e
 void para_count(struct para *p, uint64_t n, const char *what);
 /* A quantile of durations, or "-" where there are none. */
 void cell_quantile(struct table *t, const struct screen *s, const struct hist *h, double q);
+/* part of whole in percent. */
+void cell_share(struct table *t, const struct screen *s, uint64_t part, uint64_t whole);
+/* Two cells: function, and where it is; empty ones where f is NULL. */
+void cell_frame(struct table *t, const struct screen *s, const struct frame *f);
+/* It waited for a CPU for a share of its time that is worth a word, or was throttled. */
+bool agent_starved(const struct agent_data *a);
 
 /* Sum of the values of h, which may be NULL. */
 static inline double hist_total(const struct hist *h)
