@@ -300,19 +300,6 @@ static __always_inline void on_free(struct pt_regs *ctx, struct task_struct *t, 
 	lookup_release(w.lookup, LOOKUP_FREE);
 }
 
-/*
- * Never filled: that there is a tail call keeps the kernel from giving programs of this type a stack of their own a CPU (since 6.13, for
- * frames of 64 bytes and more). Uprobes may be preempted, and another thread's run of the same program on that CPU would write over it:
- * seen as garbled records and as an oops on 7.2. What is attached to tracepoints is guarded against that.
- */
-#define BPF_MAP_TYPE_PROG_ARRAY 3
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, u32);
-} tails SEC(".maps");
-
 /* One program for both functions, so that one link of many places can serve a library. */
 SEC("?uprobe")
 int names__call(struct pt_regs *ctx)
@@ -326,7 +313,7 @@ int names__call(struct pt_regs *ctx)
 		on_query(ctx, t);
 	else
 		on_free(ctx, t, m);
-	bpf_tail_call(ctx, &tails, 0);
+	bpf_tail_call(ctx, &tails, 0); /* see there */
 	return 0;
 }
 

@@ -248,8 +248,10 @@ struct so_alloc_long { /* the same from 4 GiB */
 struct so_free {
 	struct so_head head;
 	__u64 address;
-	__u64 pad;
+	__u64 flags; /* SO_FREE_* */
 };
+#define SO_FREE_MAYBE 1 /* to be reallocated: unless the thread's next record is SO_FREE_NOT */
+#define SO_FREE_NOT 2 /* that failed: the block is still there */
 
 struct so_gc { /* at its end */
 	struct so_head head;
@@ -264,6 +266,31 @@ enum so_generation {
 	SO_GENERATION_MIDDLE = 2, /* CPython 1 */
 	SO_GENERATION_FULL = 3, /* CPython 2, V8's mark-compact, Go */
 };
+
+/* Cookie of a uprobe in a runtime: what the place means, and where it has the generation. */
+struct so_gc_site {
+	__u8 site; /* enum so_gc_place */
+	__u8 generation; /* enum so_generation, or SO_GENERATION_NONE; of use where the place has no argument */
+	__u8 argument; /* enum so_gc_argument: where the generation is, as CPython counts them: 0, 1, 2 */
+	__u8 reg; /* of the argument: its place in struct pt_regs, in units of 8 bytes */
+	__s16 displacement;
+	__u16 process; /* whose: index in gc_counts */
+};
+_Static_assert(sizeof(struct so_gc_site) == 8, "size of a cookie");
+
+enum so_gc_place {
+	SO_GC_START = 1, /* the pause begins, as far as this thread is concerned */
+	SO_GC_MARK = 2, /* within it: tells the generation */
+	SO_GC_END = 3,
+};
+
+enum so_gc_argument {
+	SO_GC_ARGUMENT_NONE = 0,
+	SO_GC_ARGUMENT_REGISTER = 1,
+	SO_GC_ARGUMENT_MEMORY = 2, /* at the register's value plus the displacement */
+};
+#define SO_GENERATION_NONE 255 /* no garbage collection, unless a mark tells so */
+#define SO_GC_PROCESSES 256
 
 struct so_retransmit {
 	struct so_head head;

@@ -21,15 +21,44 @@ static struct sites *agent_sites(const struct world *w, struct agent *a)
 	return a->sites;
 }
 
-/* Address 0: a sampling window saw it, and nothing else of the block's life. */
-static void alloc_record(struct world *w, struct agent *a, struct proc *p, uint64_t address, uint64_t bytes, uint32_t site)
+/* A block was given back at now_ns; f: NULL: it was not known. */
+static void free_record(struct world *w, struct agent *a, struct proc *p, const struct freed *f, uint64_t now_ns)
 {
+	struct sets s = sets_of(a, p);
+
+	count(w, s, M_HEAP_FREES, 1);
+	if (f)
+		record(w, s, M_HEAP_LIFETIME_NS, minus(now_ns, f->born_ns));
+	else
+		heap_data_merge(&a->cur.heap, &(struct heap_data){ .mode = HEAP_FULL, .kept = 1, .unknown_frees = 1 });
+}
+
+/* Whether the block that t had reallocated is given back shows in its next record. */
+static void resize_end(struct world *w, struct agent *a, struct task *t, bool failed)
+{
+	struct resize *r = &t->resize;
+
+	if (!r->since_ns)
+		return;
+	if (!failed)
+		free_record(w, a, t->proc, r->known ? &r->block : NULL, r->since_ns);
+	else if (r->known && t->proc && t->proc->blocks)
+		blocks_restore(t->proc->blocks, &r->block);
+	r->since_ns = 0;
+}
+
+/* Address 0: a sampling window saw it, and nothing else of the block's life. */
+static void alloc_record(struct world *w, struct agent *a, struct task *t, uint64_t address, uint64_t bytes, uint32_t site)
+{
+	struct proc *p = t ? t->proc : NULL;
 	struct sets s = sets_of(a, p);
 
 	record(w, s, M_HEAP_ALLOC_BYTES, bytes);
 	if (!address)
 		return;
 	count(w, s, M_HEAP_ALLOCS, 1);
+	if (t)
+		resize_end(w, a, t, false);
 	if (!p || !agent_sites(w, a))
 		return;
 	if (!p->blocks)
@@ -38,43 +67,50 @@ static void alloc_record(struct world *w, struct agent *a, struct proc *p, uint6
 		blocks_alloc(p->blocks, address, bytes, site, w->now_ns);
 }
 
-static void free_record(struct world *w, struct agent *a, struct proc *p, uint64_t address)
+static void on_free(struct world *w, struct agent *a, struct task *t, struct proc *p, const struct so_free *r)
 {
-	struct sets s = sets_of(a, p);
-	struct freed freed;
+	struct freed f = {};
+	bool known;
 
-	count(w, s, M_HEAP_FREES, 1);
-	if (p && p->blocks && blocks_release(p->blocks, address, w->now_ns, &freed))
-		record(w, s, M_HEAP_LIFETIME_NS, freed.lifetime_ns);
+	if (t)
+		resize_end(w, a, t, r->flags == SO_FREE_NOT);
+	if (r->flags == SO_FREE_NOT)
+		return;
+	known = p && p->blocks && blocks_release(p->blocks, r->address, &f);
+	if (t && r->flags == SO_FREE_MAYBE)
+		t->resize = (struct resize){ .since_ns = w->now_ns, .known = known, .block = f };
 	else
-		heap_data_merge(&a->cur.heap, &(struct heap_data){ .mode = HEAP_FULL, .kept = 1, .unknown_frees = 1 });
+		free_record(w, a, p, known ? &f : NULL, w->now_ns);
 }
 
 void allocations_record(struct world *w, const struct so_head *h)
 {
 	struct agent *a = agent_by_slot(w, h->agent);
 	struct task *t = task_find(w, h->tid);
-	struct proc *p = t && a && t->agent == a->info.id ? t->proc : NULL;
+	struct proc *p;
 
 	if (!a) {
 		w->orphans++;
 		return;
 	}
+	if (t && t->agent != a->info.id)
+		t = NULL;
+	p = t ? t->proc : NULL;
 	switch (h->kind) {
 	case SO_ALLOC: {
 		const struct so_alloc *r = (const void *)h;
 
-		alloc_record(w, a, p, r->address, r->bytes, r->site);
+		alloc_record(w, a, t, r->address, r->bytes, r->site);
 		break;
 	}
 	case SO_ALLOC_LONG: {
 		const struct so_alloc_long *r = (const void *)h;
 
-		alloc_record(w, a, p, r->address, r->bytes, r->site);
+		alloc_record(w, a, t, r->address, r->bytes, r->site);
 		break;
 	}
 	case SO_FREE:
-		free_record(w, a, p, ((const struct so_free *)h)->address);
+		on_free(w, a, t, p, (const void *)h);
 		break;
 	case SO_GC:
 		gc_record(w, sets_of(a, p), (const void *)h);
@@ -99,6 +135,7 @@ void allocations_close(struct world *w, struct agent *a, uint64_t now_ns)
 	struct sample_set *s = a->cur.samples;
 	struct heap_totals t;
 
+	(void)w;
 	if (!a->sites)
 		return;
 	sites_totals(a->sites, &t);

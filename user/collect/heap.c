@@ -221,7 +221,10 @@ static void live_add(struct sites *s, const struct block *b)
 	uint64_t epoch = b->born_ns / s->step_ns;
 
 	site_age(site, epoch);
-	site->born[epoch % AGE_SLOTS] += b->bytes;
+	if (site->epoch >= epoch + AGE_SLOTS)
+		site->old_bytes += b->bytes;
+	else
+		site->born[epoch % AGE_SLOTS] += b->bytes;
 	site->live_bytes += b->bytes;
 	site->live_blocks++;
 	s->live++;
@@ -285,17 +288,13 @@ static int blocks_grow(struct blocks *b)
 	return 0;
 }
 
-void blocks_alloc(struct blocks *b, uint64_t address, uint64_t bytes, uint32_t key, uint64_t now_ns)
+static void block_add(struct blocks *b, uint64_t address, uint64_t bytes, const struct site *site, uint64_t born_ns)
 {
 	struct sites *s = b->sites;
-	struct site *site = site_get(s, b->tgid, key);
 	uint64_t hash = mix(address);
 	size_t i;
 
-	if (!site || !address)
-		return;
-	site->alloc_bytes += bytes;
-	if (!followed(s, hash))
+	if (!address || !followed(s, hash))
 		return;
 	if (s->live >= BLOCKS_MAX || (4 * (b->len + 1) > 3 * b->cap && blocks_grow(b))) {
 		thin(s);
@@ -307,24 +306,44 @@ void blocks_alloc(struct blocks *b, uint64_t address, uint64_t bytes, uint32_t k
 		block_erase(b, i);
 		i = block_slot(b->at, b->cap, address);
 	}
-	b->at[i] = (struct block){ .address = address, .born_ns = now_ns, .bytes = bytes < BLOCK_BYTES_MAX ? bytes : BLOCK_BYTES_MAX,
+	b->at[i] = (struct block){ .address = address, .born_ns = born_ns, .bytes = bytes < BLOCK_BYTES_MAX ? bytes : BLOCK_BYTES_MAX,
 				   .site = site - s->at };
 	b->len++;
 	live_add(s, &b->at[i]);
 }
 
-bool blocks_release(struct blocks *b, uint64_t address, uint64_t now_ns, struct freed *ret)
+void blocks_alloc(struct blocks *b, uint64_t address, uint64_t bytes, uint32_t key, uint64_t now_ns)
 {
+	struct site *site = site_get(b->sites, b->tgid, key);
+
+	if (!site)
+		return;
+	site->alloc_bytes += bytes;
+	block_add(b, address, bytes, site, now_ns);
+}
+
+bool blocks_release(struct blocks *b, uint64_t address, struct freed *ret)
+{
+	const struct block *at;
 	size_t i;
 
 	if (!b->cap)
 		return false;
 	i = block_slot(b->at, b->cap, address);
-	if (!b->at[i].address)
+	at = &b->at[i];
+	if (!at->address)
 		return false;
-	*ret = (struct freed){ .bytes = b->at[i].bytes, .lifetime_ns = now_ns > b->at[i].born_ns ? now_ns - b->at[i].born_ns : 0 };
+	*ret = (struct freed){ .address = address, .bytes = at->bytes, .born_ns = at->born_ns, .key = b->sites->at[at->site].key };
 	block_erase(b, i);
 	return true;
+}
+
+void blocks_restore(struct blocks *b, const struct freed *f)
+{
+	struct site *site = site_get(b->sites, b->tgid, f->key);
+
+	if (site)
+		block_add(b, f->address, f->bytes, site, f->born_ns);
 }
 
 void blocks_free(struct blocks *b)

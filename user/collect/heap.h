@@ -15,8 +15,9 @@
 struct blocks; /* of one process */
 struct sites; /* of one agent: places that allocate, by process and key */
 
-struct freed {
-	uint64_t bytes, lifetime_ns;
+struct freed { /* a block that was */
+	uint64_t address, bytes, born_ns;
+	uint32_t key;
 };
 
 /* Blocks that live longer than age_ns may be leaks. NULL: out of memory. */
@@ -30,7 +31,9 @@ void blocks_free(struct blocks *b); /* the process is gone, or runs another prog
 /* now_ns never goes back. */
 void blocks_alloc(struct blocks *b, uint64_t address, uint64_t bytes, uint32_t key, uint64_t now_ns);
 /* Whether the block was known; fills ret then. */
-bool blocks_release(struct blocks *b, uint64_t address, uint64_t now_ns, struct freed *ret);
+bool blocks_release(struct blocks *b, uint64_t address, struct freed *ret);
+/* It was not given back after all. */
+void blocks_restore(struct blocks *b, const struct freed *f);
 
 struct heap_totals {
 	uint64_t live_bytes, live_blocks; /* scaled up where only a part is followed */

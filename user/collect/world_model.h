@@ -88,6 +88,12 @@ struct sampled_wait { /* the last wait of a thread that its stack may be known o
 	uint32_t stack; /* STACK_OTHER: not known */
 };
 
+struct resize { /* a block that a thread reallocates */
+	uint64_t since_ns; /* 0: none */
+	bool known;
+	struct freed block;
+};
+
 struct task {
 	uint32_t tid;
 	int agent;
@@ -109,6 +115,7 @@ struct task {
 	uint64_t period_ns; /* of its idle wake-ups */
 	unsigned repeats;
 	struct sampled_wait sampled;
+	struct resize resize; /* full heap */
 	UT_hash_handle hh;
 };
 
