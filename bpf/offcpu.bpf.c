@@ -37,7 +37,7 @@ static int stack_read_other(u32 turn, struct look *l)
 	u32 n;
 	void *to = stack_chunk(&l->reading, &n);
 
-	if (!to || n > STACK_CHUNK_BYTES || bpf_copy_from_user_task(to, n, (void *)l->reading.from, l->task, 0))
+	if (!to || bpf_copy_from_user_task(to, n, (void *)l->reading.from, l->task, 0))
 		return 1;
 	stack_chunk_done(&l->reading, n);
 	return 0;

@@ -50,13 +50,14 @@ static __always_inline bool python_read(struct python_walk *w, bool other, void 
 static __always_inline u64 python_tid(struct task_struct *t)
 {
 	struct pid *p = t->thread_pid;
-	u32 level;
+	u32 level, at;
 	int nr = 0;
 
 	if (!p)
 		return 0;
-	level = BPF_CORE_READ(p, level);
-	bpf_probe_read_kernel(&nr, sizeof(nr), (void *)&p->numbers + level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, nr));
+	level = BPF_CORE_READ(p, level); /* at most 32, MAX_PID_NS_LEVEL */
+	at = (level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, nr)) & 1023; /* 6.1 adds nothing unbounded to a pointer */
+	bpf_probe_read_kernel(&nr, sizeof(nr), (void *)&p->numbers + at);
 	return nr;
 }
 

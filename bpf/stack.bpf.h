@@ -98,7 +98,8 @@ static __always_inline void *stack_chunk(struct stack_reading *r, u32 *ret_bytes
 
 	if (n > r->left)
 		n = r->left;
-	if (!n || at > STACK_BODY_BYTES)
+	barrier_var(n); /* 6.1's verifier learns nothing of n from r->left; the compiler must not know more than it */
+	if (!n || n > STACK_CHUNK_BYTES || at > STACK_BODY_BYTES)
 		return NULL;
 	*ret_bytes = n;
 	return r->room->body + at;
@@ -116,7 +117,7 @@ static int stack_read(u32 turn, struct stack_reading *r)
 	u32 n;
 	void *to = stack_chunk(r, &n);
 
-	if (!to || n > STACK_CHUNK_BYTES || bpf_probe_read_user(to, n, (void *)r->from))
+	if (!to || bpf_probe_read_user(to, n, (void *)r->from))
 		return 1;
 	stack_chunk_done(r, n);
 	return 0;
