@@ -58,6 +58,18 @@ CORE_MAP struct {
 	__type(value, struct so_lane);
 } lanes SEC(".maps");
 
+/*
+ * Never filled: that there is a tail call keeps the kernel from giving programs of uprobes a stack of their own a CPU (since 6.13, for
+ * frames of 64 bytes and more). Uprobes may be preempted, and another thread's run of the same program on that CPU would write over it:
+ * seen as garbled records and as an oops on 7.2. What is attached to tracepoints is guarded against that.
+ */
+CORE_MAP struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u32);
+} tails SEC(".maps");
+
 extern const volatile __u64 cfg_wake_bytes;
 extern const volatile __u32 cfg_page_bytes;
 /* CLOCK_MONOTONIC minus the scheduler's clock, set by each snapshot. */

@@ -62,14 +62,6 @@ struct {
 	__type(value, struct so_heap_code);
 } heap_code SEC(".maps");
 
-/* See names.bpf.c: keeps the kernel from giving these programs, which may be preempted, one stack a CPU. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, u32);
-} heap_tails SEC(".maps");
-
 __u32 heap_trials[2] = {}; /* entries and returns of the loader's own function, with which it tries whether probes are safe */
 
 static __always_inline u64 mixed(u64 h, u64 word)
@@ -280,7 +272,7 @@ int heap__enter(struct pt_regs *ctx)
 		__sync_fetch_and_add(&heap_trials[0], 1);
 	else
 		on_enter(ctx, cookie);
-	bpf_tail_call(ctx, &heap_tails, 0);
+	bpf_tail_call(ctx, &tails, 0); /* see there */
 	return 0;
 }
 
@@ -308,7 +300,7 @@ int heap__leave(struct pt_regs *ctx)
 		__sync_fetch_and_add(&heap_trials[1], 1);
 	else
 		on_leave(ctx);
-	bpf_tail_call(ctx, &heap_tails, 0);
+	bpf_tail_call(ctx, &tails, 0); /* see there */
 	return 0;
 }
 
@@ -321,6 +313,6 @@ int heap__free(struct pt_regs *ctx)
 
 	if (c && address && !call_nested(c, PT_REGS_SP(ctx) + (bpf_get_attach_cookie(ctx) >> SO_HEAP_PUSHED_SHIFT)))
 		free_emit(c, t->pid, address, 0);
-	bpf_tail_call(ctx, &heap_tails, 0);
+	bpf_tail_call(ctx, &tails, 0); /* see there */
 	return 0;
 }
