@@ -170,7 +170,7 @@ struct live *live_open(const struct observer_config *cfg)
 	if (cfg)
 		c = *cfg;
 	for (int p = 0; p < PROBE_COUNT; p++)
-		c.probe_on[p] = probe_infos[p].on;
+		c.probe_on[p] |= probe_infos[p].on;
 	if (observer_new(&c, &live.observer, why, sizeof(why)))
 		fail_msg("observer_new: %s", why);
 	assert_int_equal(observer_load(live.observer), 0);

@@ -63,7 +63,7 @@ struct live {
 
 /* Skips the test where the kernel lacks the probe. */
 void live_need(enum probe_id p);
-/* Loads and attaches all default probes. cfg NULL: an 8 MiB ring. */
+/* Loads and attaches all default probes, and those that cfg switches on. cfg NULL: an 8 MiB ring. */
 struct live *live_open(const struct observer_config *cfg);
 /* Makes the processes agents, the first one agent 0. */
 void live_watch(struct live *l, const pid_t *pids, int n);
