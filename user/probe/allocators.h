@@ -36,11 +36,12 @@ enum alloc_fn {
 struct alloc_site {
 	uint64_t address; /* in the process; 0: not observed, or not there */
 	uint64_t offset; /* in the file */
+	uint32_t size; /* of its code; 0: not known */
 	uint8_t file; /* index in allocator.files */
 };
 
 struct allocator {
-	char name[64]; /* "glibc 2.36", "jemalloc", "tcmalloc", "mimalloc", "musl", "Bun", "unknown": for the reader */
+	char name[64]; /* "glibc", "musl", "jemalloc", "tcmalloc", "mimalloc", "unknown": for the reader */
 	int files_len;
 	struct {
 		uint64_t dev, inode, start, end;

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What the program at the breakpoints and the thread that opens them tell each other; one window at a time. */
+#ifndef STAKEOUT_HEAP_WINDOW_H
+#define STAKEOUT_HEAP_WINDOW_H
+
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#endif
+
+enum heap_args { /* which arguments of a function say how many bytes */
+	HEAP_ARGS_1 = 1,
+	HEAP_ARGS_2 = 2,
+	HEAP_ARGS_3 = 3,
+	HEAP_ARGS_1x2 = 4,
+	HEAP_ARGS_2x3 = 5,
+};
+
+#define HEAP_RANGES 12
+
+struct heap_window {
+	__u32 tgid;
+	__u32 args; /* enum heap_args */
+	__u32 null_nests; /* 1: a call whose first argument is NULL comes by another function of the allocator again, where it counts */
+	__u32 keep; /* probability, of 2^32 - 1, that the size goes into the histogram */
+	__u32 capture; /* the same for the stack */
+	__u32 stands_for; /* allocations that a stack stands for */
+	__u64 second; /* address of the second breakpoint; 0: none */
+	__u64 origin_limit_ns; /* when the window begins at the latest, CLOCK_MONOTONIC */
+	__u64 skip_ns, length_ns; /* of the process's own time: from its begin to what counts, and how long that is */
+	__u64 trap_ns; /* of a hit, outside of the program */
+	struct {
+		__u64 start, end;
+	} ranges[HEAP_RANGES]; /* code of the allocator's functions */
+};
+
+struct heap_tally { /* of a CPU */
+	__u32 hits; /* of all kinds */
+	__u32 strangers; /* of other processes that have code at the same address */
+	__u32 counted; /* allocations in the part of the window that counts */
+	__u32 nested;
+	__u64 bytes; /* of those counted */
+	__u64 origin_ns;
+	__u64 trapped_ns;
+	__u64 out_ns; /* when the program last ended */
+	__s64 at_ns; /* window's time of the last call */
+	__u64 trap_sum_ns; /* measured between first and second breakpoints */
+	__u32 traps;
+	__u32 paired; /* the last hit was one of the first breakpoint */
+	__u64 mm; /* says whether the process still runs the program that it did */
+	__u64 pad[6];
+};
+_Static_assert(sizeof(struct heap_tally) == 128, "tallies must not share a cache line");
+
+#endif
