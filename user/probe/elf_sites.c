@@ -18,7 +18,7 @@
 
 #define SECTIONS_MAX 4096
 #define SEGMENTS_MAX 128
-#define STRINGS_MAX (256U << 20) /* bytes of names that a symbol table may have */
+#define STRINGS_MAX (64U << 20) /* bytes of names that a symbol table may have */
 #define SYMBOLS_MAX (8U << 20)
 #define NOTES_MAX (4U << 20) /* bytes */
 #define CHUNK 4096 /* symbols read at once */
@@ -177,7 +177,7 @@ int elf_sites_find(int fd, struct elf_site *sites, int n)
 	return n - q.left;
 }
 
-/* ---- USDT ---- */
+/* ---- sections, USDT ---- */
 
 /* The section of this name; NULL: there is none. */
 static const Elf64_Shdr *section_named(const struct elf_file *f, const char *name)
@@ -191,6 +191,33 @@ static const Elf64_Shdr *section_named(const struct elf_file *f, const char *nam
 		if (f->sections[i].sh_name < s->sh_size && !strcmp(names + f->sections[i].sh_name, name))
 			return &f->sections[i];
 	return NULL;
+}
+
+bool elf_section_find(int fd, const char *name, struct elf_section *ret)
+{
+	const Elf64_Shdr *s;
+	struct elf_file f;
+
+	*ret = (struct elf_section){};
+	if (!file_init(&f, fd))
+		return false;
+	s = section_named(&f, name);
+	if (s)
+		*ret = (struct elf_section){ s->sh_offset, s->sh_size };
+	file_fini(&f);
+	return ret->size;
+}
+
+uint64_t elf_offset(int fd, uint64_t address)
+{
+	struct elf_file f;
+	uint64_t offset = 0;
+
+	if (file_init(&f, fd)) {
+		offset = file_offset(&f, address, PF_X);
+		file_fini(&f);
+	}
+	return offset;
 }
 
 struct usdt_place { /* what a note's descriptor begins with; three strings follow: provider, name, arguments */

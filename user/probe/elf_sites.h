@@ -33,6 +33,12 @@ enum elf_fit elf_fit(int fd);
 int elf_sites_find(int fd, struct elf_site *sites, int n);
 /* USDT probes provider:name (a probe may have several places). Returns how many, at most max, or -ENOEXEC. */
 int elf_usdt_find(int fd, const char *provider, const char *name, struct usdt_site *ret, int max);
+struct elf_section {
+	uint64_t offset, size; /* in the file */
+};
+bool elf_section_find(int fd, const char *name, struct elf_section *ret);
+/* Where in the file the code at an address (as in the symbol table) lies; 0: nowhere. */
+uint64_t elf_offset(int fd, uint64_t address);
 /* A place of the function at `offset` that is cheaper to probe than its first instruction while all arguments are still where they were: behind
  * instructions that leave them alone, at a push or jump, which the kernel emulates instead of running it out of line. Every call passes it.
  * *ret_pushed: bytes by which the stack pointer has moved there since the entry. */
@@ -57,6 +63,9 @@ struct bpf_program;
 struct uprobe_link;
 int uprobe_link_new(const struct bpf_program *prog, bool multi, pid_t pid, int fd, const uint64_t *offsets, const uint64_t *ref_ctrs,
 		    const uint64_t *cookies, int n, struct uprobe_link **ret);
+/* The same, run when the functions return; the places are such that the stack pointer is as at the entry. */
+int uprobe_return_link_new(const struct bpf_program *prog, bool multi, pid_t pid, int fd, const uint64_t *offsets, const uint64_t *cookies, int n,
+			   struct uprobe_link **ret);
 void uprobe_link_free(struct uprobe_link *l); /* NULL is accepted */
 
 #endif

@@ -118,6 +118,7 @@ static const struct probe_requirement requirements[] = {
 	{ PROBE_NAMES, FEATURE_TP_INET_SOCK_SET_STATE, "tp_btf/inet_sock_set_state", "such names in time where the answer is kept for long" },
 	{ PROBE_KMEM, FEATURE_TP_KMALLOC, "tp_btf/kmalloc", NULL },
 	{ PROBE_KMEM, FEATURE_TP_KMEM_CACHE_ALLOC, "tp_btf/kmem_cache_alloc", NULL },
+	{ PROBE_GC, FEATURE_UPROBE, "uprobe", NULL },
 	{ PROBE_PROFILE, FEATURE_SAMPLES, "perf_event", NULL },
 	{ PROBE_OFFCPU, FEATURE_ITER_SLEEPS, "iter.s/task", NULL },
 };

@@ -183,8 +183,10 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 		bpf_map__set_autocreate(o->skel->maps.stack_rooms, false);
 		bpf_map__set_autocreate(o->skel->maps.pythons, false);
 	}
-	if (feature_has(FEATURE_UPROBE_MULTI, NULL, 0))
+	if (feature_has(FEATURE_UPROBE_MULTI, NULL, 0)) {
 		bpf_program__set_expected_attach_type(o->skel->progs.names__call, UPROBE_MULTI);
+		bpf_program__set_expected_attach_type(o->skel->progs.gc__pause, UPROBE_MULTI);
+	}
 	o->skel->rodata->cfg_wake_bytes = cfg->ring_bytes / 4;
 	o->skel->rodata->cfg_page_bytes = sysconf(_SC_PAGESIZE);
 	o->skel->rodata->cfg_cast = feature_has(FEATURE_RDONLY_CAST, NULL, 0);
