@@ -12,10 +12,16 @@ static bool starts_with(const char *s, const char *prefix)
 	return !strncmp(s, prefix, strlen(prefix));
 }
 
-/* Base names of files whose functions nobody who writes an agent would change. */
-static const char *const runtime_modules[] = {
-	"libc.so", "libc-", "ld-linux", "ld-musl", "libpthread", "libm.so", "librt", "libstdc++", "libgcc_s", "linux-vdso", "[vdso]",
-	"libjemalloc", "libtcmalloc", "libmimalloc", "libpython", "python2", "python3",
+/* Base names of files, and what they begin with, whose functions nobody who writes an agent would change. */
+static const char *const runtime_modules[] = { "node", "nodejs", "bun", "deno", "[vdso]", "linux-vdso.so.1" };
+static const char *const runtime_prefixes[] = {
+	"libc.so",  "libc-",	   "ld-linux",	  "ld-musl",	 "libpthread", "libm.so", "librt",   "libstdc++",
+	"libgcc_s", "libjemalloc", "libtcmalloc", "libmimalloc", "libpython",  "python2", "python3", "libnode",
+};
+
+/* Kernel functions between a process and what it asked for (x86-64, arm64). */
+static const char *const kernel_entries[] = {
+	"entry_SYSCALL_64", "do_syscall_64", "x64_sys_call", "el0t_64_sync", "el0_svc", "do_el0_svc", "invoke_syscall", "ret_from_fork", "asm_",
 };
 
 /* Directories below which a language keeps what is not the program's own. */
@@ -123,12 +129,16 @@ const char *frame_where(const struct frame *f, char buf[FRAME_TEXT])
 	return buf;
 }
 
+/* A program is its own, a shared library is not. */
 static enum frame_role native_role(const struct frame *f)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(runtime_modules); i++)
-		if (starts_with(f->module, runtime_modules[i]))
+		if (!strcmp(f->module, runtime_modules[i]))
 			return ROLE_RUNTIME;
-	return ROLE_OWN;
+	for (size_t i = 0; i < ARRAY_SIZE(runtime_prefixes); i++)
+		if (starts_with(f->module, runtime_prefixes[i]))
+			return ROLE_RUNTIME;
+	return strstr(f->module, ".so") ? ROLE_LIBRARY : ROLE_OWN;
 }
 
 static enum frame_role jit_role(const struct frame *f)
@@ -168,10 +178,31 @@ static const char *syscall_name(const struct frame *f)
 	return strstr(f->name, "exc_page_fault") ? "page fault" : NULL;
 }
 
+static bool kernel_entry(const struct frame *f)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kernel_entries) && f->kind == FRAME_KERNEL; i++)
+		if (starts_with(f->name, kernel_entries[i]))
+			return true;
+	return false;
+}
+
+/* Of a stack with nothing but the runtime's functions: the innermost that has a name and is not the kernel's, else the innermost. */
+static const struct frame *runtime_site(const struct stacks *s, const uint32_t *frames, size_t len)
+{
+	static const struct frame none = { .kind = FRAME_NATIVE, .name = "", .file = "", .module = "" };
+
+	for (size_t i = 0; i < len; i++) {
+		const struct frame *f = stacks_frame_at(s, frames[i]);
+
+		if (f->kind != FRAME_KERNEL && f->kind != FRAME_PROCESS && !frame_unnamed(f))
+			return f;
+	}
+	return len ? stacks_frame_at(s, frames[0]) : &none;
+}
+
 void stack_site(const struct stacks *s, uint32_t stack, struct site *ret)
 {
-	static const struct frame none = { .name = "", .file = "", .module = "" };
-	const struct frame *library = NULL, *callee = NULL, *innermost = NULL;
+	const struct frame *library = NULL, *callee = NULL;
 	size_t len = 0;
 	const uint32_t *frames = stacks_at(s, stack, &len);
 
@@ -183,14 +214,13 @@ void stack_site(const struct stacks *s, uint32_t stack, struct site *ret)
 
 		if (call)
 			ret->in = call;
-		if (!innermost)
-			innermost = f;
-		if (role == ROLE_RUNTIME) {
-			if (!ret->at)
-				callee = f;
-		} else if (role != ROLE_PROCESS && !ret->at) {
+		if (role == ROLE_PROCESS)
+			continue;
+		if (!ret->at && role == ROLE_RUNTIME) {
+			callee = kernel_entry(f) ? callee : f;
+		} else if (!ret->at) {
 			ret->at = f;
-		} else if (role != ROLE_PROCESS && f != ret->at) {
+		} else if (role != ROLE_RUNTIME && f != ret->at) {
 			library = library ? library : f;
 			if (role == ROLE_OWN && !ret->by)
 				ret->by = f;
@@ -198,8 +228,8 @@ void stack_site(const struct stacks *s, uint32_t stack, struct site *ret)
 	}
 	if (!ret->by)
 		ret->by = library;
-	if (ret->at && callee && !ret->in[0])
+	if (callee && callee != ret->at && !ret->in[0])
 		ret->in = callee->name;
 	if (!ret->at)
-		ret->at = innermost ? innermost : &none;
+		ret->at = runtime_site(s, frames, len);
 }

@@ -222,7 +222,7 @@ static void frame_write(struct pprof *p, uint32_t number)
 	char name[FRAME_TEXT];
 
 	function.id = location.id = line.function_id = number + 1ull;
-	function.name = function.system_name = string_of(p, function_name(f, name));
+	function.name = string_of(p, function_name(f, name)); /* no system_name: pprof would take "<module>" for an argument of a template */
 	function.filename = string_of(p, f->file);
 	function.start_line = line.line = f->line;
 	if (f->kind == FRAME_KERNEL)

@@ -104,11 +104,11 @@ static int print_sites(const struct screen *s, const struct stacks *stacks, cons
 {
 	const struct table_column columns[] = {
 		{ .title = "bytes" },
-		{ .title = "%", .drop = 1 },
+		{ .title = "%", .drop = 4 },
 		{ .title = "function", .left = true, .flex = true },
 		{ .title = "where", .left = true, .drop = 3 },
 		{ .title = "called by", .left = true, .flex = true, .drop = 2 },
-		{ .title = "where", .left = true, .drop = 4 },
+		{ .title = "where", .left = true, .drop = 5 },
 	};
 	const struct sample_set *set = &a->samples[sample];
 	uint64_t sum = sample_set_sum(set);

@@ -65,7 +65,7 @@ static void print_unknown(const struct screen *s, const struct stacks *stacks, c
 	if ((double)unknown.leaf >= UNKNOWN_TOLD * sum)
 		para_part(&p, "%.0f %% on top of the stack in code without symbols", (double)unknown.leaf / sum * 100);
 	if ((double)unknown.whole >= UNKNOWN_TOLD * sum)
-		para_part(&p, "%.0f %% in stacks without any", (double)unknown.whole / sum * 100);
+		para_part(&p, "%.0f %% in stacks of which no function has a name", (double)unknown.whole / sum * 100);
 	para_end(&p);
 }
 
@@ -119,12 +119,12 @@ int terminal_waits(const struct screen *s, const struct stacks *stacks, const st
 {
 	static const struct table_column columns[] = {
 		{ .title = "waited" },
-		{ .title = "%", .drop = 1 },
+		{ .title = "%", .drop = 4 },
 		{ .title = "in", .left = true },
 		{ .title = "function", .left = true, .flex = true },
 		{ .title = "where", .left = true, .drop = 3 },
 		{ .title = "called by", .left = true, .flex = true, .drop = 2 },
-		{ .title = "where", .left = true, .drop = 4 },
+		{ .title = "where", .left = true, .drop = 5 },
 	};
 	const struct sample_set *set = &a->samples[SAMPLE_OFFCPU_NS];
 	uint64_t sum = sample_set_sum(set);
