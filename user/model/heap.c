@@ -43,6 +43,15 @@ void heap_data_merge(struct heap_data *into, const struct heap_data *from)
 
 #define WINDOWS_MIN 8 /* of fewer no interval is told */
 
+/* Student's t for 95 %, by its expansion from the normal distribution's (Abramowitz and Stegun, 26.7.5): of few windows, how much they differ is not
+ * well known either. From 7 degrees of freedom, that of WINDOWS_MIN, on it is right to half a percent. */
+static double student(double freedom)
+{
+	const double z = 1.959964, z3 = z * z * z, z5 = z3 * z * z;
+
+	return z + (z3 + z) / (4 * freedom) + (5 * z5 + 16 * z3 + 3 * z) / (96 * freedom * freedom);
+}
+
 /* Mean of n windows with its standard error, widened by what the calibration leaves open. */
 static struct heap_rate rate(uint64_t n, double sum, double sq, double error)
 {
@@ -53,7 +62,7 @@ static struct heap_rate rate(uint64_t n, double sum, double sq, double error)
 		return r;
 	r.mean = sum / n;
 	variance = n > 1 ? fmax(0, sq - sum * r.mean) / (n - 1) : r.mean * r.mean;
-	half = 1.96 * sqrt(variance / n) + error / n;
+	half = student(n > 1 ? n - 1 : 1) * sqrt(variance / n) + error / n;
 	r.low = fmax(0, r.mean - half);
 	r.high = r.mean + half;
 	return r;
