@@ -228,8 +228,8 @@ void stack_site(const struct stacks *s, uint32_t stack, struct site *ret)
 	}
 	if (!ret->by)
 		ret->by = library;
-	if (callee && callee != ret->at && !ret->in[0])
-		ret->in = callee->name;
 	if (!ret->at)
 		ret->at = runtime_site(s, frames, len);
+	if (callee && callee != ret->at && !ret->in[0])
+		ret->in = callee->name;
 }
