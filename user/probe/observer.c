@@ -202,6 +202,7 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 	syscalls_fill_limits((uint8_t *)o->skel->rodata->cfg_limits, sizeof(o->skel->rodata->cfg_limits));
 	syscalls_fill_buffers((uint8_t *)o->skel->rodata->cfg_buffers, sizeof(o->skel->rodata->cfg_buffers));
 	programs_choose(o, cfg);
+	heap_full_prepare(o->skel, probe_is_on(o, PROBE_HEAP) && cfg->heap_full);
 	if (cfg->bpf_stats)
 		o->stats_fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
 	*ret = o;

@@ -21,7 +21,7 @@ struct uprobe_link {
  * A link of many places goes in and out five times faster than one perf event a place. By hand, for libbpf before 1.3. The kernel has had all of these
  * fields since it has had the link (6.6, 89ae89f53d20 to b733eeade420). Before 6.10 (46ba0e49b642) `pid` let through a process's first thread only.
  */
-static int link_multi(const struct bpf_program *prog, pid_t pid, const char *path, const uint64_t *offsets, const uint64_t *ref_ctrs,
+static int link_multi(const struct bpf_program *prog, bool at_return, pid_t pid, const char *path, const uint64_t *offsets, const uint64_t *ref_ctrs,
 	const uint64_t *cookies, int n)
 {
 	struct {
@@ -36,6 +36,7 @@ static int link_multi(const struct bpf_program *prog, pid_t pid, const char *pat
 		.ref_ctr_offsets = (uintptr_t)ref_ctrs,
 		.cookies = (uintptr_t)cookies,
 		.cnt = n,
+		.uprobe_flags = at_return ? 1 : 0, /* BPF_F_UPROBE_MULTI_RETURN */
 		.pid = pid,
 	};
 	int fd = syscall(__NR_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
@@ -43,12 +44,12 @@ static int link_multi(const struct bpf_program *prog, pid_t pid, const char *pat
 	return fd < 0 ? -errno : fd;
 }
 
-static int links_single(struct uprobe_link *l, const struct bpf_program *prog, pid_t pid, const char *path, const uint64_t *offsets,
+static int links_single(struct uprobe_link *l, const struct bpf_program *prog, bool at_return, pid_t pid, const char *path, const uint64_t *offsets,
 	const uint64_t *ref_ctrs, const uint64_t *cookies, int n)
 {
 	for (; l->len < n; l->len++) {
 		LIBBPF_OPTS(bpf_uprobe_opts, opts, .bpf_cookie = cookies ? cookies[l->len] : 0,
-			.ref_ctr_offset = ref_ctrs ? ref_ctrs[l->len] : 0);
+			.ref_ctr_offset = ref_ctrs ? ref_ctrs[l->len] : 0, .retprobe = at_return);
 
 		l->links[l->len] = bpf_program__attach_uprobe_opts(prog, pid ? pid : -1, path, offsets[l->len], &opts);
 		if (!l->links[l->len])
@@ -57,7 +58,7 @@ static int links_single(struct uprobe_link *l, const struct bpf_program *prog, p
 	return 0;
 }
 
-int uprobe_link_new(const struct bpf_program *prog, bool multi, pid_t pid, int fd, const uint64_t *offsets, const uint64_t *ref_ctrs,
+static int link_new(const struct bpf_program *prog, bool multi, bool at_return, pid_t pid, int fd, const uint64_t *offsets, const uint64_t *ref_ctrs,
 	const uint64_t *cookies, int n, struct uprobe_link **ret)
 {
 	struct uprobe_link *l = calloc(1, sizeof(*l) + n * sizeof(l->links[0]));
@@ -70,10 +71,10 @@ int uprobe_link_new(const struct bpf_program *prog, bool multi, pid_t pid, int f
 	/* The kernel follows this to the very file that is open, wherever and in whose mount namespace it lies. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (multi) {
-		l->fd = link_multi(prog, pid, path, offsets, ref_ctrs, cookies, n);
+		l->fd = link_multi(prog, at_return, pid, path, offsets, ref_ctrs, cookies, n);
 		err = l->fd < 0 ? l->fd : 0;
 	} else {
-		err = links_single(l, prog, pid, path, offsets, ref_ctrs, cookies, n);
+		err = links_single(l, prog, at_return, pid, path, offsets, ref_ctrs, cookies, n);
 	}
 	if (err) {
 		uprobe_link_free(l);
@@ -81,6 +82,18 @@ int uprobe_link_new(const struct bpf_program *prog, bool multi, pid_t pid, int f
 	}
 	*ret = l;
 	return 0;
+}
+
+int uprobe_link_new(const struct bpf_program *prog, bool multi, pid_t pid, int fd, const uint64_t *offsets, const uint64_t *ref_ctrs,
+	const uint64_t *cookies, int n, struct uprobe_link **ret)
+{
+	return link_new(prog, multi, false, pid, fd, offsets, ref_ctrs, cookies, n, ret);
+}
+
+int uprobe_return_link_new(const struct bpf_program *prog, bool multi, pid_t pid, int fd, const uint64_t *offsets, const uint64_t *cookies, int n,
+	struct uprobe_link **ret)
+{
+	return link_new(prog, multi, true, pid, fd, offsets, NULL, cookies, n, ret);
 }
 
 void uprobe_link_free(struct uprobe_link *l)
