@@ -612,16 +612,21 @@ static size_t data_bytes(const struct agent_data *d)
 		n += sizeof(d->tools[i]) + metric_set_bytes(&d->tools[i].metrics);
 	for (int i = 0; i < d->peers_len; i++)
 		n += sizeof(d->peers[i]) + metric_set_bytes(&d->peers[i].metrics);
+	for (int i = 0; i < SAMPLE_COUNT; i++)
+		n += sample_set_bytes(&d->samples[i]);
 	return n;
 }
 
 size_t world_bytes(const struct world *w)
 {
 	size_t n = sizeof(*w) + HASH_COUNT(w->tasks) * sizeof(struct task) + HASH_COUNT(w->procs) * sizeof(struct proc) + account_bytes(w) +
-		   sockets_bytes(w);
+		   sockets_bytes(w) + stacks_bytes(w->stacks);
 
-	for (int i = 0; i < w->len; i++)
-		n += sizeof(struct agent) + data_bytes(&w->agents[i]->cur) + data_bytes(&w->agents[i]->held) + data_bytes(&w->agents[i]->total);
+	for (int i = 0; i < w->len; i++) {
+		const struct agent *a = w->agents[i];
+
+		n += sizeof(*a) + data_bytes(&a->cur) + data_bytes(&a->held) + data_bytes(&a->total) + (a->sites ? sites_bytes(a->sites) : 0);
+	}
 	return n;
 }
 
