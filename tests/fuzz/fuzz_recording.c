@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Feeds the reader any bytes, as a recording and as what follows a good header; what it accepts must be writable again and consistent. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -42,6 +43,67 @@ static uint64_t exchanges(const struct agent_data *a)
 	return sum;
 }
 
+/* Entries that are there, and in what order they come. */
+static void check_set(const struct sample_set *s)
+{
+	size_t len;
+	struct sample *all = sample_set_sorted(s, &len);
+
+	if (len != s->len || len > SAMPLE_STACKS_MAX + 1)
+		abort();
+	for (size_t i = 0; i < len; i++)
+		if (!all[i].value || all[i].stack >= STACKS_MAX || (i && all[i].value > all[i - 1].value))
+			abort();
+	free(all);
+}
+
+static void check_rate(struct heap_rate r)
+{
+	if (!(r.low >= 0 && r.mean <= r.high && isfinite(r.high)) || (r.mean > 0 && r.low > r.mean))
+		abort();
+}
+
+/* Samples, heap, rivals and notes; copy: the same, merged into nothing. */
+static void check_extras(const struct agent_data *a, const struct agent_data *copy)
+{
+	for (int i = 0; i < SAMPLE_COUNT; i++) {
+		check_set(&a->samples[i]);
+		if (sample_set_sum(&a->samples[i]) != sample_set_sum(&copy->samples[i]))
+			abort();
+	}
+	check_rate(heap_rate_allocs(&a->heap));
+	check_rate(heap_rate_bytes(&a->heap));
+	for (int i = 1; i < RIVALS_KEPT; i++)
+		if (a->rivals[i].ns > a->rivals[i - 1].ns)
+			abort();
+	if (memcmp(a->rivals, copy->rivals, sizeof(a->rivals)) || a->rivals_other_ns != copy->rivals_other_ns || a->notes_len != copy->notes_len ||
+	    a->notes_len > NOTES_KEPT)
+		abort();
+}
+
+/* Each number in range, each text there, the table within its bounds. */
+static void check_stacks(const struct stacks *s)
+{
+	if (stacks_bytes(s) > STACKS_BYTES_MAX || stacks_len(s) > STACKS_MAX || stacks_frames_len(s) > FRAMES_MAX)
+		abort();
+	for (uint32_t i = 0; i < stacks_frames_len(s); i++) {
+		const struct frame *f = stacks_frame_at(s, i);
+
+		if ((unsigned)f->kind >= FRAME_KINDS || strlen(f->name) > FRAME_TEXT_MAX || strlen(f->file) + strlen(f->module) > 2 * FRAME_TEXT_MAX)
+			abort();
+	}
+	for (uint32_t i = 0; i < stacks_len(s); i++) {
+		size_t len;
+		const uint32_t *frames = stacks_at(s, i, &len);
+
+		if (!len || len > STACK_FRAMES_MAX)
+			abort();
+		while (len)
+			if (frames[--len] >= stacks_frames_len(s))
+				abort();
+	}
+}
+
 static int check_interval(void *ctx, const struct interval_data *i)
 {
 	for (int n = 0; n < i->agents_len; n++) {
@@ -57,7 +119,10 @@ static int check_interval(void *ctx, const struct interval_data *i)
 				abort();
 		}
 		/* what is dealt out anew is the same in sum */
-		if (agent_data_merge(&copy, a) || exchanges(&copy) != exchanges(a) || ledger_sum(&copy.critical) != ledger_sum(&a->critical))
+		if (agent_data_merge(&copy, a))
+			abort();
+		check_extras(a, &copy);
+		if (exchanges(&copy) != exchanges(a) || ledger_sum(&copy.critical) != ledger_sum(&a->critical))
 			abort();
 		if (agent_data_peers_trim(&copy, 1) || exchanges(&copy) != exchanges(a) || copy.peers_len > 3)
 			abort();
@@ -82,6 +147,14 @@ static void read_back(const uint8_t *data, size_t size, const char *before)
 	err = recording_read(path, check_interval, w, &r, why, sizeof(why));
 	if (err ? !*why || r : !r)
 		abort();
+	if (r) {
+		for (int i = 0; i < r->agents_len; i++)
+			for (int k = 0; k < SAMPLE_COUNT; k++)
+				check_set(&r->agents[i].total.samples[k]);
+		check_stacks(r->stacks);
+		if (recording_write_stacks(w, r->stacks))
+			abort();
+	}
 	recording_free(r);
 	if (recording_close(w))
 		abort();

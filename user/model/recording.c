@@ -53,6 +53,8 @@ void agent_data_rival(struct agent_data *a, const char name[16], uint64_t ns)
 {
 	struct rival *r = a->rivals, *end = a->rivals + RIVALS_KEPT;
 
+	if (!ns)
+		return;
 	while (r < end && r->ns && memcmp(r->name, name, sizeof(r->name)))
 		r++;
 	if (r == end) {
