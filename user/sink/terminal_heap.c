@@ -54,8 +54,8 @@ static void print_sizes(const struct screen *s, const struct agent_data *a)
 		para_begin(&p, s, "sizes");
 		para_part(&p, "p50 %s", bytes_text(hist_quantile(sizes, 0.5)));
 		para_part(&p, "p99 %s", bytes_text(hist_quantile(sizes, 0.99)));
-		para_part(&p, "largest %s", bytes_text((double)sizes->max));
-		para_part(&p, "of %s %s", count_text((double)sizes->count), a->heap.mode == HEAP_SAMPLED ? "that were seen" : "allocations");
+		para_part(&p, "largest %s of %s %s", bytes_text((double)sizes->max), count_text((double)sizes->count),
+			  a->heap.mode == HEAP_SAMPLED ? "that were seen" : "allocations");
 		para_end(&p);
 	}
 	if (a->heap.mode != HEAP_FULL)
