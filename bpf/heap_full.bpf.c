@@ -135,7 +135,7 @@ static __always_inline u32 call_site(struct pt_regs *ctx, struct task_struct *t,
 {
 	u32 tgid = t->tgid, key;
 	struct membership *m;
-	u64 h = mixed(python_hash(t, stack_hash(c, tgid)), (u64)t->mm); /* another program of the same process has other places */
+	u64 h = mixed(python_hash(t, stack_hash(c, tgid)), (u64)BPF_CORE_READ(t, mm)); /* another program of the same process has other places */
 	long err;
 
 	key = h >> 32;
