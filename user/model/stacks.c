@@ -157,16 +157,26 @@ static size_t text_length(const char *text)
 	return len;
 }
 
+static uint32_t text_hash(uint32_t seed, const char *text, size_t len)
+{
+	uint32_t hash = mix(seed, (uint32_t)len), word;
+
+	for (; len >= sizeof(word); text += sizeof(word), len -= sizeof(word)) {
+		memcpy(&word, text, sizeof(word));
+		hash = mix(hash, word);
+	}
+	for (; len; len--)
+		hash = mix(hash, (unsigned char)*text++);
+	return hash;
+}
+
 static const char *text_keep(struct stacks *s, const char *text)
 {
 	size_t len = text ? text_length(text) : 0;
-	uint32_t hash = s->seed, at;
+	uint32_t hash = text_hash(s->seed, text, len), at = hash;
 	int64_t n;
 	char *copy;
 
-	for (size_t i = 0; i < len; i++)
-		hash = mix(hash, (unsigned char)text[i]);
-	at = hash;
 	while ((n = index_next(&s->by_text, hash, &at)) >= 0)
 		if (!strncmp(s->texts[n], text ? text : "", len) && !s->texts[n][len])
 			return s->texts[n];
