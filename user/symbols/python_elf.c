@@ -130,9 +130,9 @@ uint32_t python_version_of_name(const char *path)
 		return 0;
 	for (base += 6; *base >= '0' && *base <= '9' && major < 100; base++)
 		major = major * 10 + (*base - '0');
-	if (*base++ != '.')
+	if (base[0] != '.' || base[1] < '0' || base[1] > '9')
 		return 0;
-	for (; *base >= '0' && *base <= '9' && minor < 100; base++)
+	for (base++; *base >= '0' && *base <= '9' && minor < 100; base++)
 		minor = minor * 10 + (*base - '0');
 	return major && major < 100 && minor < 100 ? major << 8 | minor : 0;
 }
