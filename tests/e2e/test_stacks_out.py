@@ -271,12 +271,13 @@ def test_profile_for_people(stakeout):
         ["self", "%", "total", "%", "function", "where"],
         ["50.0", "50.0", "burn", "app/agent.py:7"], ["30.0", "30.0", "memcpy", "libcrypto.so.3"], ["15.0", "15.0", "no", "symbols", "git"],
         ["4.0", "34.0", "walk", "app/agent.py:3"], ["1.0", "1.0", "(other)"],
+        ["own", "code", "burn", "50", "%,", "walk", "34", "%,", "run", "9", "%"],
         ["by", "process", "python3", "84", "%,", "git", "15", "%,", "unknown", "1", "%"],
         ["unknown", "9", "%", "on", "top", "of", "the", "stack", "in", "code", "without", "symbols,"],
         ["7", "%", "in", "stacks", "of", "which", "no", "function", "has", "a", "name"]]
     quiet = make.Agent(1, samples={"cpu_ns": {tail(python("burn", line=7)): 5}})
     lines = section(text(stakeout, make.write(stakeout.folder / "q.ndjson", [quiet])), "CPU profile")
-    assert len(lines) == 2, "of one process with all its names known there is no more to say"
+    assert [line.split()[0] for line in lines[1:]] == ["100.0", "own"], "of one process with all its names known there is no more to say"
 
 
 def test_waits_for_people(stakeout):

@@ -29,11 +29,16 @@ static void test_names_and_places(void **state)
 		{ NATIVE("parse", "agent"), "parse", "agent", ROLE_OWN },
 		{ NATIVE("[agent+0x1a2b]", "agent"), "no symbols", "agent", ROLE_RUNTIME },
 		{ NATIVE("", ""), "no symbols", "", ROLE_RUNTIME },
+		{ NATIVE("(other)", ""), "(other)", "", ROLE_RUNTIME },
 		{ NATIVE("malloc", "libc.so.6"), "malloc", "libc.so.6", ROLE_RUNTIME },
 		{ NATIVE("malloc", "libjemalloc.so.2"), "malloc", "libjemalloc.so.2", ROLE_RUNTIME },
 		{ NATIVE("SSL_read", "libssl.so.3"), "SSL_read", "libssl.so.3", ROLE_LIBRARY },
 		{ NATIVE("libc_bench", "libclang"), "libc_bench", "libclang", ROLE_OWN },
 		{ NATIVE("list_append", "python3.11"), "list_append", "python3.11", ROLE_RUNTIME },
+		{ NATIVE("scan", "_json.cpython-311-x86_64-linux-gnu.so"), "scan", "_json.so", ROLE_LIBRARY },
+		{ NATIVE("f.constprop.1.cold", "agent"), "f", "agent", ROLE_OWN },
+		{ NATIVE(".cold", "agent"), ".cold", "agent", ROLE_OWN },
+		{ KERNEL("finish_task_switch.isra.0"), "finish_task_switch", "kernel", ROLE_RUNTIME },
 		{ NATIVE("uv_run", "node"), "uv_run", "node", ROLE_RUNTIME },
 		{ NATIVE("run", "node-agent"), "run", "node-agent", ROLE_OWN },
 		{ KERNEL("vfs_read"), "vfs_read", "kernel", ROLE_RUNTIME },
@@ -180,6 +185,61 @@ static void test_functions(void **state)
 	stacks_free(s);
 }
 
+/* What the interpreter does is its Python function's; what libraries do is theirs. Without Python functions there is nobody else. */
+static void test_interpreters(void **state)
+{
+	struct frame score = PYTHON("score", "/srv/agent.py", 9);
+	struct stacks *s = stacks_new();
+	struct sample_set set = { 0 };
+	struct profile_unknown unknown;
+	struct function_row *rows;
+	size_t len;
+
+	(void)state;
+	sample_set_add(&set, STACK(s, NATIVE("[python3.11+0x1]", "python3.11"), NATIVE("PyNumber_Add", "python3.11"), score,
+				   NATIVE("[python3.11+0x2]", "python3.11"), PROCESS("python3")), 60);
+	sample_set_add(&set, STACK(s, NATIVE("sha", "libcrypto.so.3"), NATIVE("call", "libpython3.11.so.1.0"), score, PROCESS("python3")), 30);
+	sample_set_add(&set, STACK(s, NATIVE("[python3.11+0x3]", "python3.11"), PROCESS("python3")), 10);
+	rows = profile_functions(s, &set, &len);
+	assert_int_equal(len, 3);
+	assert_string_equal(rows[0].frame->name, "score");
+	assert_int_equal(rows[0].self, 60);
+	assert_int_equal(rows[0].total, 90);
+	assert_int_equal(function_find(rows, len, "sha")->self, 30);
+	assert_int_equal(rows[2].self, 10);
+	assert_int_equal(rows[2].total, 10);
+	free(rows);
+	profile_unknown(s, &set, &unknown);
+	assert_int_equal(unknown.whole, 10);
+	assert_int_equal(unknown.leaf, 0);
+	sample_set_fini(&set);
+	stacks_free(s);
+}
+
+static void test_owners(void **state)
+{
+	struct frame step = PYTHON("step", "/srv/agent.py", 9), dumps = PYTHON("dumps", "/usr/lib/python3.11/json/__init__.py", 1);
+	struct stacks *s = stacks_new();
+	struct sample_set set = { 0 };
+	struct function_row *rows;
+	size_t len;
+
+	(void)state;
+	sample_set_add(&set, STACK(s, NATIVE("sha", "libcrypto.so.3"), step, step, PROCESS("python3")), 30);
+	sample_set_add(&set, STACK(s, dumps, step, PROCESS("python3")), 10);
+	sample_set_add(&set, STACK(s, NATIVE("main", "git"), PROCESS("git")), 50);
+	sample_set_add(&set, STACK(s, dumps, PROCESS("python3")), 5); /* nobody's */
+	rows = profile_owners(s, &set, &len);
+	assert_int_equal(len, 2);
+	assert_string_equal(rows[0].frame->name, "main");
+	assert_int_equal(rows[0].self, 50);
+	assert_string_equal(rows[1].frame->name, "step");
+	assert_int_equal(rows[1].self, 40);
+	free(rows);
+	sample_set_fini(&set);
+	stacks_free(s);
+}
+
 static void test_sites_add_up(void **state)
 {
 	struct stacks *s = stacks_new();
@@ -272,7 +332,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names_and_places), cmocka_unit_test(test_long_texts_are_cut), cmocka_unit_test(test_sites),
-		cmocka_unit_test(test_functions),	 cmocka_unit_test(test_sites_add_up),	    cmocka_unit_test(test_nothing),
+		cmocka_unit_test(test_functions),	 cmocka_unit_test(test_interpreters),	 cmocka_unit_test(test_owners),	 cmocka_unit_test(test_sites_add_up),	    cmocka_unit_test(test_nothing),
 		cmocka_unit_test(test_many),
 	};
 

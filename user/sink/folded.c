@@ -33,14 +33,12 @@ static char *harmless(char *text)
 const char *folded_frame(const struct frame *f, char buf[FOLDED_FRAME])
 {
 	const char *mark = f->kind == FRAME_KERNEL ? "_[k]" : f->kind == FRAME_JIT ? "_[j]" : "";
-	char where[FRAME_TEXT];
+	char name[FRAME_TEXT], where[FRAME_TEXT];
 
 	if (f->kind == FRAME_PYTHON)
 		snprintf(buf, FOLDED_FRAME, "%.400s (%s)", f->name, frame_where(f, where));
-	else if (frame_unnamed(f) && f->module[0] && !strchr(f->name, '+'))
-		snprintf(buf, FOLDED_FRAME, "[%.400s]%s", f->module, mark);
 	else
-		snprintf(buf, FOLDED_FRAME, "%.900s%s", f->name[0] ? f->name : "[unknown]", mark);
+		snprintf(buf, FOLDED_FRAME, "%s%s", frame_function(f, name), mark);
 	return harmless(buf);
 }
 

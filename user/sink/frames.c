@@ -81,6 +81,35 @@ bool frame_unnamed(const struct frame *f)
 	return f->name[0] == '[' || !f->name[0];
 }
 
+const char *frame_function(const struct frame *f, char buf[FRAME_TEXT])
+{
+	if (frame_unnamed(f) && f->module[0])
+		snprintf(buf, FRAME_TEXT, "[%s]", f->module);
+	else
+		snprintf(buf, FRAME_TEXT, "%s", f->name[0] ? f->name : "[unknown]");
+	return buf;
+}
+
+bool frame_interpreter(const struct frame *f)
+{
+	return f->kind == FRAME_NATIVE && (starts_with(f->module, "python2") || starts_with(f->module, "python3") || starts_with(f->module, "libpython"));
+}
+
+/* Length of a name without what GCC calls its copies of a function: "f.isra.0", "f.constprop.1.cold". */
+static size_t clone_cut(const char *name)
+{
+	static const char *const marks[] = { ".isra.", ".constprop.", ".part.", ".cold", ".lto_priv." };
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < ARRAY_SIZE(marks); i++) {
+		const char *at = strstr(name, marks[i]);
+
+		if (at && at > name && (size_t)(at - name) < len)
+			len = (size_t)(at - name);
+	}
+	return len;
+}
+
 const char *frame_name(const struct frame *f, char buf[FRAME_TEXT])
 {
 	const char *name = f->name, *script = "";
@@ -88,6 +117,8 @@ const char *frame_name(const struct frame *f, char buf[FRAME_TEXT])
 
 	if (f->kind == FRAME_JIT)
 		name = jit_parse(name, &len, &script);
+	else if (f->kind != FRAME_PYTHON)
+		len = (int)clone_cut(name);
 	if (frame_unnamed(f))
 		snprintf(buf, FRAME_TEXT, "no symbols");
 	else if (!len)
@@ -124,14 +155,18 @@ const char *frame_where(const struct frame *f, char buf[FRAME_TEXT])
 		if (f->line)
 			snprintf(buf + strlen(buf), FRAME_TEXT - strlen(buf), ":%u", f->line);
 	} else {
-		snprintf(buf, FRAME_TEXT, "%s", f->module);
+		const char *tag = strstr(f->module, ".cpython-"); /* "_json.cpython-311-x86_64-linux-gnu.so": of which interpreter goes without saying */
+
+		snprintf(buf, FRAME_TEXT, "%.*s%s", tag ? (int)(tag - f->module) : (int)strlen(f->module), f->module, tag ? ".so" : "");
 	}
 	return buf;
 }
 
-/* A program is its own, a shared library is not. */
+/* A program is its own, a shared library is not. What is of no file, "(other)" among it, is nobody's. */
 static enum frame_role native_role(const struct frame *f)
 {
+	if (!f->module[0])
+		return ROLE_RUNTIME;
 	for (size_t i = 0; i < ARRAY_SIZE(runtime_modules); i++)
 		if (!strcmp(f->module, runtime_modules[i]))
 			return ROLE_RUNTIME;

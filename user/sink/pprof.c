@@ -201,16 +201,6 @@ static uint64_t mapping_of(struct pprof *p, const char *module)
 	return mapping.id;
 }
 
-/* The name that pprof shows; code without one is told apart by its module. */
-static const char *function_name(const struct frame *f, char buf[FRAME_TEXT])
-{
-	if (frame_unnamed(f) && f->module[0] && !strchr(f->name, '+'))
-		snprintf(buf, FRAME_TEXT, "[%s]", f->module);
-	else
-		snprintf(buf, FRAME_TEXT, "%s", f->name[0] ? f->name : "[unknown]");
-	return buf;
-}
-
 /* A frame is a function and the one place in it: locations and functions have its number, from 1. */
 static void frame_write(struct pprof *p, uint32_t number)
 {
@@ -222,7 +212,7 @@ static void frame_write(struct pprof *p, uint32_t number)
 	char name[FRAME_TEXT];
 
 	function.id = location.id = line.function_id = number + 1ull;
-	function.name = string_of(p, function_name(f, name)); /* no system_name: pprof would take "<module>" for an argument of a template */
+	function.name = string_of(p, frame_function(f, name)); /* no system_name: pprof would take "<module>" for an argument of a template */
 	function.filename = string_of(p, f->file);
 	function.start_line = line.line = f->line;
 	if (f->kind == FRAME_KERNEL)

@@ -63,18 +63,34 @@ static bool sums_init(struct sums *sums, const struct stacks *s)
 	return true;
 }
 
+static bool has_python(const struct stacks *s, const uint32_t *frames, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (stacks_frame_at(s, frames[i])->kind == FRAME_PYTHON)
+			return true;
+	return false;
+}
+
+/* It is a function to be told of. */
+static bool frame_counts(const struct frame *f, bool python)
+{
+	return f->kind != FRAME_PROCESS && !(python && frame_interpreter(f));
+}
+
 static void sums_add(struct sums *sums, const struct stacks *s, const struct sample *sample, uint32_t number)
 {
 	size_t len = 0;
 	const uint32_t *frames = stacks_at(s, sample->stack, &len);
+	bool python = has_python(s, frames, len), top = true;
 
 	for (size_t i = 0; i < len; i++) {
 		uint32_t row = frames[i] < sums->len ? sums->row[frames[i]] : 0;
 
-		if (stacks_frame_at(s, row)->kind == FRAME_PROCESS)
+		if (!frame_counts(stacks_frame_at(s, row), python))
 			continue;
-		if (!i)
+		if (top)
 			sums->self[row] += sample->value;
+		top = false;
 		if (sums->seen[row] != number)
 			sums->total[row] += sample->value;
 		sums->seen[row] = number;
@@ -92,7 +108,22 @@ static int function_order(const void *a, const void *b)
 	return strcmp(x->frame->name, y->frame->name);
 }
 
-struct function_row *profile_functions(const struct stacks *s, const struct sample_set *set, size_t *ret_len)
+/* The innermost function of the program's own, where there is one. */
+static void sums_own(struct sums *sums, const struct stacks *s, const struct sample *sample)
+{
+	size_t len = 0;
+	const uint32_t *frames = stacks_at(s, sample->stack, &len);
+
+	for (size_t i = 0; i < len; i++) {
+		if (frames[i] >= sums->len || frame_role(stacks_frame_at(s, frames[i])) != ROLE_OWN)
+			continue;
+		sums->self[frames[i]] += sample->value;
+		sums->total[frames[i]] += sample->value;
+		return;
+	}
+}
+
+static struct function_row *sums_rows(const struct stacks *s, const struct sample_set *set, bool own, size_t *ret_len)
 {
 	struct function_row *rows = NULL;
 	struct sums sums;
@@ -102,9 +133,12 @@ struct function_row *profile_functions(const struct stacks *s, const struct samp
 	*ret_len = 0;
 	if (!sums_init(&sums, s))
 		goto out;
-	for (uint32_t i = 0; i < set->cap; i++)
-		if (set->at[i].value)
+	for (uint32_t i = 0; i < set->cap; i++) {
+		if (set->at[i].value && own)
+			sums_own(&sums, s, &set->at[i]);
+		else if (set->at[i].value)
 			sums_add(&sums, s, &set->at[i], ++number);
+	}
 	for (size_t i = 0; i < sums.len; i++)
 		len += sums.total[i] > 0;
 	rows = calloc(len + 1, sizeof(*rows));
@@ -117,6 +151,16 @@ struct function_row *profile_functions(const struct stacks *s, const struct samp
 out:
 	sums_fini(&sums);
 	return rows;
+}
+
+struct function_row *profile_functions(const struct stacks *s, const struct sample_set *set, size_t *ret_len)
+{
+	return sums_rows(s, set, false, ret_len);
+}
+
+struct function_row *profile_owners(const struct stacks *s, const struct sample_set *set, size_t *ret_len)
+{
+	return sums_rows(s, set, true, ret_len);
 }
 
 /* --- by site --- */
@@ -225,18 +269,20 @@ void profile_unknown(const struct stacks *s, const struct sample_set *set, struc
 	for (uint32_t n = 0; n < set->cap; n++) {
 		size_t len = 0;
 		const uint32_t *frames = set->at[n].value ? stacks_at(s, set->at[n].stack, &len) : NULL;
-		bool named = false;
+		bool python = has_python(s, frames, len), named = false, leaf = false, top = true;
 
-		if (!set->at[n].value)
-			continue;
 		for (size_t i = 0; i < len && set->at[n].stack != STACK_OTHER; i++) {
 			const struct frame *f = stacks_frame_at(s, frames[i]);
 
-			named = named || (f->kind != FRAME_PROCESS && !frame_unnamed(f));
+			if (!frame_counts(f, python))
+				continue;
+			leaf = leaf || (top && frame_unnamed(f));
+			named = named || !frame_unnamed(f);
+			top = false;
 		}
 		if (!named)
 			ret->whole += set->at[n].value;
-		else if (frame_unnamed(stacks_frame_at(s, frames[0])))
+		else if (leaf)
 			ret->leaf += set->at[n].value;
 	}
 }

@@ -22,7 +22,10 @@ struct process_row {
 };
 
 /* Each returns rows to be freed by the caller, the largest first, and their number; NULL when out of memory (an array of none is not NULL). */
+/* In a stack with Python functions the interpreter's own count for the one that it runs. */
 struct function_row *profile_functions(const struct stacks *s, const struct sample_set *set, size_t *ret_len);
+/* By the innermost function of the program's own (ROLE_OWN), as `self`; stacks without one are nobody's. */
+struct function_row *profile_owners(const struct stacks *s, const struct sample_set *set, size_t *ret_len);
 /* Stacks with the same function, caller and (where `waits`) reason are one row. */
 struct site_row *profile_sites(const struct stacks *s, const struct sample_set *set, bool waits, size_t *ret_len);
 /* By the process that the outermost frame names. */

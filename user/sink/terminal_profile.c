@@ -11,6 +11,8 @@
 #define PROCESSES_SHOWN 5
 #define LEAST_SHOWN 0.005 /* of the whole: less is noise in a table */
 #define UNKNOWN_TOLD 0.01
+#define OWN_TOLD 0.01
+#define OWNERS_SHOWN 6
 
 void cell_share(struct table *t, const struct screen *s, uint64_t part, uint64_t whole)
 {
@@ -47,6 +49,26 @@ static int print_processes(const struct screen *s, const struct stacks *stacks, 
 		para_part(&p, "%s %.0f %%", rows[i].name[0] ? rows[i].name : "unknown", (double)rows[i].value / sum * 100);
 	if (i < len)
 		para_part(&p, "%zu %s", len - i, len - i == 1 ? "other" : "others");
+	para_end(&p);
+	return 0;
+}
+
+/* "score 62 %, digest 14 %": by the innermost function of the program's own, libraries and the kernel being at its service. */
+static int print_owners(const struct screen *s, const struct stacks *stacks, const struct sample_set *set)
+{
+	size_t len;
+	_cleanup_free_ struct function_row *rows = profile_owners(stacks, set, &len);
+	double sum = (double)sample_set_sum(set);
+	char name[FRAME_TEXT];
+	struct para p;
+
+	if (!rows)
+		return -ENOMEM;
+	if (!len || (double)rows[0].self < OWN_TOLD * sum)
+		return 0;
+	para_begin(&p, s, "own code");
+	for (size_t i = 0; i < len && i < OWNERS_SHOWN && (double)rows[i].self >= OWN_TOLD * sum; i++)
+		para_part(&p, "%s %.0f %%", frame_name(rows[i].frame, name), (double)rows[i].self / sum * 100);
 	para_end(&p);
 	return 0;
 }
@@ -108,6 +130,8 @@ int terminal_profile(const struct screen *s, const struct stacks *stacks, const 
 	else
 		screen_line(s, STYLE_BOLD, "  CPU profile (%s on a CPU)", ns_text((double)sum));
 	err = print_functions(s, stacks, set);
+	if (!err)
+		err = print_owners(s, stacks, set);
 	if (!err)
 		err = print_processes(s, stacks, set);
 	if (!err)
