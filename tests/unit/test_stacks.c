@@ -179,17 +179,19 @@ static void test_full(void **state)
 	size_t bytes;
 
 	(void)state;
-	for (uint32_t i = 1; i < FRAMES_MAX; i++) {
-		snprintf(name, sizeof(name), "function_%u", i);
-		assert_int_equal(stacks_frame(s, &(struct frame){ .kind = FRAME_NATIVE, .name = name }), i);
-	}
+	for (uint32_t i = 1; i < FRAMES_MAX; i++) /* so many that some have the same hash */
+		assert_int_equal(stacks_frame(s, &(struct frame){ .kind = FRAME_PYTHON, .name = "f", .line = i }), i);
 	for (uint32_t i = 1; i < STACKS_MAX; i++)
 		assert_int_equal(stacks_add(s, (uint32_t[]){ i, i + 1 }, 2), i);
 	bytes = stacks_bytes(s);
 	assert_in_range(bytes, 1 << 20, STACKS_BYTES_MAX);
-	assert_int_equal(stacks_frame(s, &(struct frame){ .kind = FRAME_NATIVE, .name = "one more" }), 0);
+	for (uint32_t i = 0; i < 100000; i++) {
+		snprintf(name, sizeof(name), "one more %u", i);
+		assert_int_equal(stacks_frame(s, &(struct frame){ .kind = FRAME_NATIVE, .name = name }), 0);
+	}
+	assert_int_equal(stacks_frame(s, &(struct frame){ .kind = FRAME_PYTHON, .name = "f", .line = FRAMES_MAX }), 0);
 	assert_int_equal(stacks_add(s, (uint32_t[]){ 1, 1 }, 2), STACK_OTHER);
-	assert_int_equal(stacks_frame(s, &(struct frame){ .kind = FRAME_NATIVE, .name = "function_9" }), 9);
+	assert_int_equal(stacks_frame(s, &(struct frame){ .kind = FRAME_PYTHON, .name = "f", .line = 9 }), 9);
 	assert_int_equal(stacks_add(s, (uint32_t[]){ 9, 10 }, 2), 9);
 	assert_int_equal(stacks_bytes(s), bytes);
 	stacks_free(s);
