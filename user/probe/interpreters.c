@@ -12,9 +12,10 @@
 #include "symbols/python.h"
 
 #define YOUNG_MAX 256 /* processes that wait for a look; of more the oldest are given up */
-#define WORK_MAX 2 /* a call */
-#define RETRY_NS 20000000ULL /* an interpreter, or the library that it is in, is there a moment after the exec. Doubles each time */
-#define TRIES_MAX 8
+#define WORK_MAX 4 /* a call */
+#define RETRY_NS 5000000ULL /* an interpreter, or the library that it is in, is there a moment after the exec. Doubles each time */
+#define TRIES_MAX 10
+#define FORKED_NS 200000000ULL /* until then, most have run a program or ended */
 
 struct young {
 	pid_t pid;
@@ -61,7 +62,7 @@ static void young_forget(struct interpreters *i, pid_t pid)
 
 void interpreters_process(struct interpreters *i, pid_t pid, unsigned slot, enum seen how)
 {
-	uint64_t wait_ns = how == SEEN_RUNNING ? 0 : RETRY_NS;
+	uint64_t wait_ns = how == SEEN_RUNNING ? 0 : how == SEEN_EXEC ? RETRY_NS : FORKED_NS;
 
 	young_forget(i, pid);
 	if (i->young_len == YOUNG_MAX)
@@ -100,7 +101,7 @@ static bool look(struct interpreters *i, const struct young *y)
 	if (!err)
 		bpf_map_update_elem(i->map, &tgid, &p, BPF_ANY);
 	if (err == -ENOTSUP && i->reports) {
-		snprintf(text, sizeof(text), "profile: %s (pid %u): its stacks show the interpreter's own C functions", why, tgid);
+		snprintf(text, sizeof(text), "python: %s (pid %u): its stacks show the interpreter's own C functions", why, tgid);
 		i->reports->note(i->reports->ctx, y->slot, text);
 	}
 	return err != -EAGAIN && err != -ENOENT;
