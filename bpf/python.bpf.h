@@ -132,20 +132,40 @@ static __always_inline bool python_is_shim(const struct python_walk *w)
 	return python->version >= PYTHON_3_12 && python_byte(w, python->offsets[SO_PYTHON_FRAME_ENTRY]) == PYTHON_OWNED_BY_CSTACK;
 }
 
-static __always_inline void python_frame_add(struct python_walk *w, u32 len)
+/* What tells the code object from others. Overwrites the frame that was read. */
+static __always_inline u64 python_identity(struct python_walk *w, bool other, u64 code)
+{
+	const u32 *offsets = w->python->offsets;
+	u32 name = offsets[SO_PYTHON_CODE_NAME];
+	u64 word, hash;
+
+	if (name > PYTHON_FRAME_BYTES - 8 || !python_read(w, other, w->frame, name + 8, code + offsets[SO_PYTHON_CODE_WORD]))
+		return 0;
+	word = python_field(w, 0);
+	if (!python_read(w, other, &hash, sizeof(hash), python_field(w, name) + offsets[SO_PYTHON_TEXT_HASH]))
+		return 0;
+	return (u64)so_python_identity(word, hash) << SO_PYTHON_IDENTITY_SHIFT;
+}
+
+static __always_inline bool python_is_entry(const struct python_walk *w)
+{
+	const struct so_python *python = w->python;
+
+	if (python->version < PYTHON_3_11)
+		return true;
+	return python->version < PYTHON_3_12 && python_byte(w, python->offsets[SO_PYTHON_FRAME_ENTRY]); /* later ones: by their shims */
+}
+
+static __always_inline void python_frame_add(struct python_walk *w, bool other, u32 len)
 {
 	const struct so_python *python = w->python;
 	u64 at = python_field(w, python->offsets[SO_PYTHON_FRAME_AT]);
 	struct so_python_frame *f = &w->frames[len];
-	bool entry = false;
 
-	if (python->version < PYTHON_3_11)
-		entry = true;
-	else if (python->version < PYTHON_3_12)
-		entry = python_byte(w, python->offsets[SO_PYTHON_FRAME_ENTRY]);
 	f->code = python_field(w, python->offsets[SO_PYTHON_FRAME_CODE]);
 	f->at = python->version < PYTHON_3_11 ? (u32)at : at; /* f_lasti is an int */
-	f->flags = entry ? SO_PYTHON_ENTRY : 0;
+	f->flags = python_is_entry(w) ? SO_PYTHON_ENTRY : 0;
+	f->flags |= python_identity(w, other, f->code);
 	w->len = len + 1;
 }
 
@@ -159,15 +179,15 @@ static __always_inline long python_frame_look(struct python_walk *w, bool other)
 		return 1;
 	if (size > PYTHON_FRAME_BYTES || !python_read(w, other, w->frame, size, w->at))
 		goto cut;
+	w->at = python_field(w, python->offsets[SO_PYTHON_FRAME_PREVIOUS]);
 	if (python_is_shim(w)) {
 		if (len && len <= SO_STACK_PYTHON_MAX)
-			w->frames[len - 1].flags = SO_PYTHON_ENTRY;
-	} else if (len < SO_STACK_PYTHON_MAX) {
-		python_frame_add(w, len);
-	} else {
-		goto cut;
+			w->frames[len - 1].flags |= SO_PYTHON_ENTRY;
+		return 0;
 	}
-	w->at = python_field(w, python->offsets[SO_PYTHON_FRAME_PREVIOUS]);
+	if (len >= SO_STACK_PYTHON_MAX)
+		goto cut;
+	python_frame_add(w, other, len);
 	return 0;
 cut:
 	w->cut = true;

@@ -384,6 +384,9 @@ enum so_python_offset {
 	SO_PYTHON_FRAME_AT = 6, /* f_lasti (4 bytes), prev_instr, instr_ptr */
 	SO_PYTHON_FRAME_ENTRY = 7, /* is_entry (3.11), owner (from 3.12); SO_PYTHON_NONE: each frame is an entry */
 	SO_PYTHON_FRAME_BYTES = 8, /* what is read of a frame, which holds all of the above */
+	SO_PYTHON_CODE_WORD = 9, /* in a code object: the 8 bytes with its first line */
+	SO_PYTHON_CODE_NAME = 10, /* the plain name, which always carries its hash; counted from SO_PYTHON_CODE_WORD */
+	SO_PYTHON_TEXT_HASH = 11, /* in a string: its hash */
 };
 #define SO_PYTHON_NONE 0xffffffff
 
@@ -401,6 +404,14 @@ struct so_python {
 	__u32 offsets[16]; /* enum so_python_offset */
 };
 
+/* What tells a code object from a later one at the same address: both by their contents, since allocators give out the same addresses again in the same
+ * order. Never 0. */
+static inline __u32 so_python_identity(__u64 code_word, __u64 name_hash)
+{
+	return (__u32)(((code_word ^ name_hash) * 0x9e3779b97f4a7c15ULL) >> 32) | 1;
+}
+
+#define SO_PYTHON_IDENTITY_SHIFT 32 /* flags >> this: so_python_identity() of the code object when the sample was taken; 0: not known */
 #define SO_PYTHON_ENTRY 1 /* the interpreter's C function was entered for this frame: the native frame of it ends here */
 
 #define SO_STACK_PYTHON_CUT 1 /* more Python frames than fit, or than could be read */

@@ -261,7 +261,7 @@ struct text {
 };
 
 static const struct python_shape shape = {
-	.code_name = 120, .code_file = 112, .code_line = 68, .code_lines = 136, .text_ascii = 40, .text_wide = 56,
+	.code_plain = 120, .code_name = 128, .code_file = 112, .code_line = 68, .text_ascii = 40, .text_wide = 56,
 };
 
 static struct text text_of(uint32_t state, const void *characters, int64_t length)
@@ -350,29 +350,32 @@ static void what_is_no_text(void **ctx)
 
 static void codes(void **ctx)
 {
-	uint8_t code[200] = {};
-	const uint64_t values[] = { 0x111111, 0x222222, 0x333333 };
+	struct text plain = text_of(ASCII, "run", 3);
+	const uint64_t name = 0x111111, file = 0x222222, plain_at = 0x20000;
 	const uint32_t line = 4711;
+	uint8_t code[200] = {};
 	struct fake f = {};
 	const struct python_memory m = { fake_read, &f };
 	struct python_code c, other;
 
 	(void)ctx;
-	memcpy(code + shape.code_name, &values[0], 8);
-	memcpy(code + shape.code_file, &values[1], 8);
-	memcpy(code + shape.code_lines, &values[2], 8);
+	plain.hash = 0x123456789abcdef;
+	memcpy(code + shape.code_plain, &plain_at, 8);
+	memcpy(code + shape.code_name, &name, 8);
+	memcpy(code + shape.code_file, &file, 8);
 	memcpy(code + shape.code_line, &line, 4);
 	fake_add(&f, 0x10000, code, sizeof(code));
+	fake_add(&f, plain_at, &plain, sizeof(plain));
 	assert_true(python_code_read(&m, &shape, 0x10000, &c));
-	assert_int_equal(c.name, values[0]);
-	assert_int_equal(c.file, values[1]);
+	assert_int_equal(c.name, name);
+	assert_int_equal(c.file, file);
 	assert_int_equal(c.line, line);
-	other = c;
-	assert_true(python_code_same(&c, &other));
-	other.lines++;
-	assert_false(python_code_same(&c, &other));
+	assert_int_equal(c.identity, so_python_identity((uint64_t)line << 32, plain.hash));
+	plain.hash++; /* another name at the same address */
+	assert_true(python_code_read(&m, &shape, 0x10000, &other));
+	assert_int_not_equal(c.identity, other.identity);
 	assert_false(python_code_read(&m, &shape, 0, &c));
-	assert_false(python_code_read(&m, &shape, 0x10000 + sizeof(code) - shape.code_lines, &c)); /* its end isn't there */
+	assert_false(python_code_read(&m, &shape, 0x10000 + sizeof(code) - shape.code_name, &c)); /* its end isn't there */
 	memset(code + shape.code_line, 0xff, 4);
 	assert_false(python_code_read(&m, &shape, 0x10000, &c));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Interpreters of processes, and the names of their code objects. Memory is read by process_vm_readv, which needs nobody to stop. A code object may be freed
- * and another one take its place: what is known of one is compared with what is there once it is older than RECHECK_NS.
+ * and another one take its place: a sample says which one it saw, so that neither an old name nor a new one is given to it.
  */
 #include "symbols/python.h"
 
@@ -16,14 +16,12 @@
 
 #define CODES_MAX 32768 /* of all processes; when it is full it is emptied */
 #define PROCESSES 1024 /* a power of 2; a process takes the place of another one with the same hash */
-#define RECHECK_NS (100 * 1000000ULL) /* some 10 samples of a busy thread */
 #define RETRY_NS NS_PER_S /* for what was no interpreter */
 
 struct code {
 	uint32_t process; /* struct process.number; 0: free */
+	uint32_t identity, line;
 	uint64_t address;
-	uint64_t checked_ns;
-	struct python_code is;
 	char *texts; /* function and file, each with its NUL */
 };
 
@@ -156,6 +154,14 @@ strange:
 	return -ENOTSUP;
 }
 
+static void offsets_fill(const struct python_shape *s, uint32_t *offsets)
+{
+	memcpy(offsets, s->walk, sizeof(s->walk));
+	offsets[SO_PYTHON_CODE_WORD] = python_code_word(s);
+	offsets[SO_PYTHON_CODE_NAME] = s->code_plain - python_code_word(s); /* it lies behind in all versions */
+	offsets[SO_PYTHON_TEXT_HASH] = PYTHON_TEXT_HASH;
+}
+
 static int layout_find(uint32_t tgid, struct python_shape *shape, struct so_python *ret, char *why, size_t why_len)
 {
 	const struct python_memory m = { process_read, &tgid };
@@ -174,7 +180,7 @@ static int layout_find(uint32_t tgid, struct python_shape *shape, struct so_pyth
 		return err;
 	python.runtime = i.runtime;
 	python.version = shape->version;
-	memcpy(python.offsets, shape->walk, sizeof(python.offsets));
+	offsets_fill(shape, python.offsets);
 	err = thread_choose(shape, &python, why, why_len);
 	if (!err)
 		err = state_check(&m, shape, &python, why, why_len);
@@ -235,14 +241,18 @@ void pythons_forget(struct pythons *p, uint32_t tgid)
 }
 
 /* NULL: no interpreter, as far as is known. */
-static const struct process *process_get(struct pythons *p, uint32_t tgid, uint64_t now_ns)
+static const struct process *process_get(struct pythons *p, uint32_t tgid)
 {
 	struct process *x = process_place(p, tgid);
 	struct so_python python;
+	uint64_t now_ns;
 	char why[80];
 
-	if (x->tgid == tgid && (x->number || now_ns - x->looked_ns < RETRY_NS))
-		return x->number ? x : NULL;
+	if (x->tgid == tgid && x->number)
+		return x;
+	now_ns = clock_ns();
+	if (x->tgid == tgid && now_ns - x->looked_ns < RETRY_NS)
+		return NULL;
 	*x = (struct process){ .tgid = tgid, .looked_ns = now_ns };
 	if (!layout_find(tgid, &x->shape, &python, why, sizeof(why)))
 		x->number = ++p->number;
@@ -287,38 +297,36 @@ static void code_learn(struct pythons *p, struct code *c, const struct code *see
 	*c = *seen;
 }
 
-/* What is known of it, up to date as far as its process can be read. NULL: no code object. */
-static const struct code *code_get(struct pythons *p, const struct process *x, uint64_t address, uint64_t now_ns)
+/* The code object that a sample saw there. NULL: there is none, or another one by now. */
+static const struct code *code_get(struct pythons *p, const struct process *x, uint64_t address, uint32_t identity)
 {
-	struct code *c = code_place(p, x->number, address), seen = { .process = x->number, .address = address, .checked_ns = now_ns };
+	struct code *c = code_place(p, x->number, address), seen = { .process = x->number, .address = address };
 	uint32_t tgid = x->tgid;
 	const struct python_memory m = { process_read, &tgid };
+	struct python_code is;
 
-	if (c->process && now_ns - c->checked_ns < RECHECK_NS)
+	if (c->process && (c->identity == identity || !identity))
 		return c;
-	if (!python_code_read(&m, &x->shape, address, &seen.is))
-		return c->process ? c : NULL; /* gone with its process: what it was is still right */
-	if (c->process && python_code_same(&c->is, &seen.is)) {
-		c->checked_ns = now_ns;
-		return c;
-	}
-	seen.texts = texts_read(&m, &x->shape, &seen.is);
+	if (!python_code_read(&m, &x->shape, address, &is) || (identity && is.identity != identity))
+		return NULL;
+	seen.texts = texts_read(&m, &x->shape, &is);
 	if (!seen.texts)
 		return NULL;
+	seen.identity = is.identity;
+	seen.line = is.line;
 	code_learn(p, c, &seen);
 	return code_place(p, x->number, address);
 }
 
 bool python_name(struct pythons *p, uint32_t tgid, const struct so_python_frame *at, struct frame *f)
 {
-	uint64_t now_ns = clock_ns();
-	const struct process *x = process_get(p, tgid, now_ns);
-	const struct code *c = x ? code_get(p, x, at->code, now_ns) : NULL;
+	const struct process *x = process_get(p, tgid);
+	const struct code *c = x ? code_get(p, x, at->code, at->flags >> SO_PYTHON_IDENTITY_SHIFT) : NULL;
 
 	if (!c)
 		return false;
 	*f = (struct frame){
-		.kind = FRAME_PYTHON, .name = c->texts, .file = c->texts + strlen(c->texts) + 1, .module = "", .line = c->is.line,
+		.kind = FRAME_PYTHON, .name = c->texts, .file = c->texts + strlen(c->texts) + 1, .module = "", .line = c->line,
 	};
 	return true;
 }

@@ -32,17 +32,22 @@ static uint32_t max_of(uint32_t a, uint32_t b)
 
 bool python_code_read(const struct python_memory *m, const struct python_shape *s, uint64_t code, struct python_code *ret)
 {
-	uint32_t first = min_of(min_of(s->code_name, s->code_file), min_of(s->code_line, s->code_lines));
-	uint32_t end = max_of(max_of(s->code_name, s->code_file), max_of(s->code_line, s->code_lines)) + 8;
+	uint32_t first = min_of(min_of(s->code_name, s->code_plain), min_of(s->code_file, python_code_word(s)));
+	uint32_t end = max_of(max_of(s->code_name, s->code_plain), max_of(s->code_file, python_code_word(s))) + 8;
 	uint8_t bytes[CODE_BYTES_MAX];
+	uint64_t word, plain, hash;
 
 	if (end - first > sizeof(bytes) || !code || !memory_read(m, code + first, bytes, end - first))
 		return false;
 	memcpy(&ret->name, bytes + s->code_name - first, sizeof(ret->name));
 	memcpy(&ret->file, bytes + s->code_file - first, sizeof(ret->file));
-	memcpy(&ret->lines, bytes + s->code_lines - first, sizeof(ret->lines));
 	memcpy(&ret->line, bytes + s->code_line - first, sizeof(ret->line));
-	return ret->name && ret->file && (int32_t)ret->line >= 0;
+	memcpy(&word, bytes + python_code_word(s) - first, sizeof(word));
+	memcpy(&plain, bytes + s->code_plain - first, sizeof(plain));
+	if (!ret->name || !ret->file || (int32_t)ret->line < 0 || !plain || !memory_read(m, plain + PYTHON_TEXT_HASH, &hash, sizeof(hash)))
+		return false;
+	ret->identity = so_python_identity(word, hash);
+	return true;
 }
 
 /* Returns the bytes written, 0 where it doesn't fit in `room`. */

@@ -38,10 +38,17 @@ struct python_shape {
 	bool gil_inside; /* the lock is part of the interpreter; else a pointer to it */
 	uint32_t thread_interpreter;
 	uint32_t thread_pointer, thread_tid; /* what a thread is known by; 0: not there */
-	uint32_t walk[sizeof(((struct so_python *)0)->offsets) / sizeof(uint32_t)]; /* without SO_PYTHON_THREAD_ID */
-	uint32_t code_name, code_file, code_line, code_lines; /* name: the qualified one where there is one; line: first one; lines: table of them */
+	uint32_t walk[sizeof(((struct so_python *)0)->offsets) / sizeof(uint32_t)]; /* up to SO_PYTHON_FRAME_BYTES, without SO_PYTHON_THREAD_ID */
+	uint32_t code_plain, code_name, code_file, code_line; /* name: the qualified one where there is one; line: the first */
 	uint32_t text_ascii, text_wide; /* sizes of a string's head: characters follow it */
 };
+
+#define PYTHON_TEXT_HASH 24 /* in PyASCIIObject, of all versions */
+/* Where the 8 bytes are of a code object that have its first line. */
+static inline uint32_t python_code_word(const struct python_shape *s)
+{
+	return s->code_line & ~7U;
+}
 
 /* Shape of the interpreter whose _PyRuntime lies there: by its own account where it gives one (3.13), else by its version (0x030b). 0, or -ENOTSUP and
  * why. */
@@ -50,17 +57,13 @@ int python_shape_find(const struct python_memory *m, uint64_t runtime, uint32_t 
 #define PYTHON_NAME_BYTES 256 /* of a function, NUL included; longer ones are cut */
 #define PYTHON_FILE_BYTES 512
 
-/* What tells a code object from another one that took its place. */
 struct python_code {
-	uint64_t name, file, lines; /* addresses */
+	uint64_t name, file; /* addresses */
 	uint32_t line;
+	uint32_t identity; /* see so_python_identity() */
 };
 
 bool python_code_read(const struct python_memory *m, const struct python_shape *s, uint64_t code, struct python_code *ret);
-static inline bool python_code_same(const struct python_code *a, const struct python_code *b)
-{
-	return a->name == b->name && a->file == b->file && a->lines == b->lines && a->line == b->line;
-}
 /* Its texts, as UTF-8 and NUL-terminated, cut between characters where they don't fit. False: these are no strings. */
 bool python_code_texts(const struct python_memory *m, const struct python_shape *s, const struct python_code *c, char name[PYTHON_NAME_BYTES],
 		       char file[PYTHON_FILE_BYTES]);

@@ -25,7 +25,7 @@ static const struct python_shape shapes[] = {
 		.walk = { [SO_PYTHON_THREAD_NEXT] = 8, [SO_PYTHON_THREAD_FRAME] = 24, [SO_PYTHON_CFRAME_FRAME] = SO_PYTHON_NONE,
 			  [SO_PYTHON_FRAME_PREVIOUS] = 24, [SO_PYTHON_FRAME_CODE] = 32, [SO_PYTHON_FRAME_AT] = 104,
 			  [SO_PYTHON_FRAME_ENTRY] = SO_PYTHON_NONE, [SO_PYTHON_FRAME_BYTES] = 112 },
-		.code_name = 112, .code_file = 104, .code_line = 40, .code_lines = 120,
+		.code_plain = 112, .code_name = 112, .code_file = 104, .code_line = 40,
 		.text_ascii = 48, .text_wide = 72,
 	},
 	{
@@ -38,7 +38,7 @@ static const struct python_shape shapes[] = {
 		.walk = { [SO_PYTHON_THREAD_NEXT] = 8, [SO_PYTHON_THREAD_FRAME] = 24, [SO_PYTHON_CFRAME_FRAME] = SO_PYTHON_NONE,
 			  [SO_PYTHON_FRAME_PREVIOUS] = 24, [SO_PYTHON_FRAME_CODE] = 32, [SO_PYTHON_FRAME_AT] = 96,
 			  [SO_PYTHON_FRAME_ENTRY] = SO_PYTHON_NONE, [SO_PYTHON_FRAME_BYTES] = 104 },
-		.code_name = 112, .code_file = 104, .code_line = 40, .code_lines = 120,
+		.code_plain = 112, .code_name = 112, .code_file = 104, .code_line = 40,
 		.text_ascii = 48, .text_wide = 72,
 	},
 	{
@@ -52,7 +52,7 @@ static const struct python_shape shapes[] = {
 		.walk = { [SO_PYTHON_THREAD_NEXT] = 8, [SO_PYTHON_THREAD_FRAME] = 56, [SO_PYTHON_CFRAME_FRAME] = 8,
 			  [SO_PYTHON_FRAME_PREVIOUS] = 48, [SO_PYTHON_FRAME_CODE] = 32, [SO_PYTHON_FRAME_AT] = 56,
 			  [SO_PYTHON_FRAME_ENTRY] = 68, [SO_PYTHON_FRAME_BYTES] = 72 },
-		.code_name = 128, .code_file = 112, .code_line = 72, .code_lines = 136,
+		.code_plain = 120, .code_name = 128, .code_file = 112, .code_line = 72,
 		.text_ascii = 48, .text_wide = 72,
 	},
 	{
@@ -67,7 +67,7 @@ static const struct python_shape shapes[] = {
 		.walk = { [SO_PYTHON_THREAD_NEXT] = 8, [SO_PYTHON_THREAD_FRAME] = 56, [SO_PYTHON_CFRAME_FRAME] = 0,
 			  [SO_PYTHON_FRAME_PREVIOUS] = 8, [SO_PYTHON_FRAME_CODE] = 0, [SO_PYTHON_FRAME_AT] = 56,
 			  [SO_PYTHON_FRAME_ENTRY] = 70, [SO_PYTHON_FRAME_BYTES] = 72 },
-		.code_name = 128, .code_file = 112, .code_line = 68, .code_lines = 136,
+		.code_plain = 120, .code_name = 128, .code_file = 112, .code_line = 68,
 		.text_ascii = 40, .text_wide = 56,
 	},
 };
@@ -120,10 +120,10 @@ static void shape_from_told(const uint64_t *told, struct python_shape *s)
 			  [SO_PYTHON_FRAME_AT] = told[TOLD_FRAME_INSTRUCTION],
 			  [SO_PYTHON_FRAME_ENTRY] = told[TOLD_FRAME_OWNER],
 			  [SO_PYTHON_FRAME_BYTES] = (max_of(last, told[TOLD_FRAME_OWNER] + 1) + 7) & ~7U },
+		.code_plain = told[TOLD_CODE_NAME],
 		.code_name = told[TOLD_CODE_QUALNAME],
 		.code_file = told[TOLD_CODE_FILE],
 		.code_line = told[TOLD_CODE_LINE],
-		.code_lines = told[TOLD_CODE_LINES],
 		.text_ascii = 40, /* PyASCIIObject, PyCompactUnicodeObject */
 		.text_wide = 56,
 	};
