@@ -11,11 +11,11 @@
 
 /*
  * Growth is told from the lowest fill of each of SEGMENTS parts of the time since a place first had old blocks. What is filled and emptied again
- * comes back to the same lows; noise around a level gives SEGMENTS rising lows in a row once in 720 times, and then not of this height.
+ * comes back to the same lows; noise around a level gives SEGMENTS rising lows in a row once in 720 times, and then hardly of this height.
  */
 #define SEGMENTS 6
 #define HISTORY_MAX 24 /* points; then pairs become one, of the lower of the two */
-#define GROWTH_MIN 8 /* at least 1/8 of the last low */
+#define GROWTH_MIN 8 /* in the second half of that time, by at least 1/8 of the last low: to fill up once is no leak */
 
 struct history {
 	uint64_t low[HISTORY_MAX];
@@ -400,7 +400,7 @@ static void history_add(struct history *h, uint64_t value)
 /* Whether the lows rise from each part of the time to the next, and the level now is not below the last of them. */
 static bool history_grows(const struct history *h, uint64_t now)
 {
-	uint64_t first = 0, last = 0;
+	uint64_t middle = 0, last = 0;
 
 	if (h->len < SEGMENTS)
 		return false;
@@ -410,13 +410,13 @@ static bool history_grows(const struct history *h, uint64_t now)
 		for (uint32_t i = k * h->len / SEGMENTS; i < (k + 1) * h->len / SEGMENTS; i++)
 			if (h->low[i] < low)
 				low = h->low[i];
-		if (!k)
-			first = low;
-		else if (low <= last)
+		if (k && low <= last)
 			return false;
+		if (k == SEGMENTS / 2)
+			middle = low;
 		last = low;
 	}
-	return now >= last && last - first >= last / GROWTH_MIN;
+	return now >= last && last - middle >= last / GROWTH_MIN;
 }
 
 static bool site_leaks(struct site *site)
