@@ -85,6 +85,24 @@ static __always_inline s64 window_time(const struct heap_window *w, struct heap_
 	return now - t->origin_ns - t->trapped_ns;
 }
 
+/* What a trap takes just now, outside of the program: it differs by a third from moment to moment, with what runs beside. Gaps into which something else came
+ * are longer, and left out. */
+static __always_inline void trap_learn(const struct heap_window *w, struct heap_tally *t, u64 gap)
+{
+	u64 now = t->trap_ns;
+
+	if (!now)
+		t->trap_ns = gap < w->trap_ns + w->trap_ns / 2 ? gap : w->trap_ns;
+	else if (gap < now - now / 8)
+		t->trap_ns = gap;
+	else if (gap < now + now / 4)
+		t->trap_ns = now - now / 4 + gap / 4;
+	else
+		return;
+	t->trap_sum_ns += gap;
+	t->traps++;
+}
+
 /* The second breakpoint: what has passed since the first one was the trap alone. */
 static __always_inline void second_hit(const struct heap_window *w, struct heap_tally *t, u64 now)
 {
@@ -93,26 +111,19 @@ static __always_inline void second_hit(const struct heap_window *w, struct heap_
 	if (!t->paired)
 		return;
 	t->paired = 0;
-	if (gap > 4 * w->trap_ns) { /* something came between: this pair tells nothing of traps, but the process did not run meanwhile */
-		t->trapped_ns += gap - w->trap_ns;
-		gap = w->trap_ns;
-	} else {
-		t->trapped_ns += gap - w->trap_ns; /* what was assumed at the first */
-		t->trap_sum_ns += gap;
-		t->traps++;
-	}
+	t->trapped_ns += gap - t->assumed_ns; /* instead of what was assumed at the first */
+	if (t->firsts < w->limit) /* the last one is being taken back */
+		trap_learn(w, t, gap);
 	t->out_ns = bpf_ktime_get_ns();
-	t->trapped_ns += t->out_ns - now + gap;
+	t->trapped_ns += t->out_ns - now + (t->trap_ns ? t->trap_ns : w->trap_ns);
 }
 
-static __always_inline void allocation_seen(struct bpf_perf_event_data *ctx, const struct heap_window *w, struct heap_tally *t, u64 bytes)
+/* One that counts. */
+static __always_inline void allocation_seen(struct bpf_perf_event_data *ctx, const struct heap_window *w, u64 bytes)
 {
 	struct task_struct *task;
-	struct membership *m;
+	struct membership *m = member_current(&task);
 
-	t->counted++;
-	t->bytes += bytes;
-	m = member_current(&task);
 	if (!m || !m->agent)
 		return;
 	if (bpf_get_prandom_u32() <= w->keep) {
@@ -134,19 +145,35 @@ static __always_inline void allocation_seen(struct bpf_perf_event_data *ctx, con
 		stack_capture(ctx, SO_SAMPLE_ALLOC, task, m, bytes, bytes * w->stands_for);
 }
 
+static __always_inline void call_take(struct bpf_perf_event_data *ctx, const struct heap_window *w, struct heap_tally *t)
+{
+	s64 from = w->skip_ns, end = from + w->length_ns;
+	u64 bytes;
+
+	if (call_nested(w, &ctx->regs)) {
+		t->nested++;
+		return;
+	}
+	bytes = call_bytes(w, &ctx->regs);
+	t->calls++;
+	t->call_bytes += bytes;
+	if (t->at_ns < from || t->at_ns >= end)
+		return;
+	t->counted++;
+	t->bytes += bytes;
+	allocation_seen(ctx, w, bytes);
+}
+
 static __always_inline void first_hit(struct bpf_perf_event_data *ctx, const struct heap_window *w, struct heap_tally *t, u64 now)
 {
-	s64 at = window_time(w, t, now), from = w->skip_ns;
-
-	t->at_ns = at;
+	t->firsts++;
+	t->at_ns = window_time(w, t, now);
 	t->mm = (u64)bpf_get_current_task_btf()->mm;
-	if (call_nested(w, &ctx->regs))
-		t->nested++;
-	else if (at >= from && at < from + (s64)w->length_ns)
-		allocation_seen(ctx, w, t, call_bytes(w, &ctx->regs));
+	call_take(ctx, w, t);
 	t->paired = 1;
 	t->out_ns = bpf_ktime_get_ns();
-	t->trapped_ns += t->out_ns - now + w->trap_ns;
+	t->assumed_ns = t->trap_ns ? t->trap_ns : w->trap_ns;
+	t->trapped_ns += t->out_ns - now + t->assumed_ns;
 }
 
 /* Returns 1: what a program returns 0 for does not count for the event's limit of hits (since 6.11, "perf/bpf: Call BPF handler directly, not through overflow

@@ -24,10 +24,12 @@ struct heap_window {
 	__u32 keep; /* probability, of 2^32 - 1, that the size goes into the histogram */
 	__u32 capture; /* the same for the stack */
 	__u32 stands_for; /* allocations that a stack stands for */
+	__u32 limit; /* of hits of the first breakpoint, a CPU */
+	__u32 pad;
 	__u64 second; /* address of the second breakpoint; 0: none */
 	__u64 origin_limit_ns; /* when the window begins at the latest, CLOCK_MONOTONIC */
 	__u64 skip_ns, length_ns; /* of the process's own time: from its begin to what counts, and how long that is */
-	__u64 trap_ns; /* of a hit, outside of the program */
+	__u64 trap_ns; /* of a hit, outside of the program: where it is not measured in the window */
 	struct {
 		__u64 start, end;
 	} ranges[HEAP_RANGES]; /* code of the allocator's functions */
@@ -47,7 +49,12 @@ struct heap_tally { /* of a CPU */
 	__u32 traps;
 	__u32 paired; /* the last hit was one of the first breakpoint */
 	__u64 mm; /* says whether the process still runs the program that it did */
-	__u64 pad[6];
+	__u32 calls; /* all allocations since the begin of the window */
+	__u32 firsts; /* hits of the first breakpoint */
+	__u64 call_bytes;
+	__u64 trap_ns; /* of late; 0: not measured */
+	__u64 assumed_ns; /* for the last trap of the first breakpoint */
+	__u64 pad2[2];
 };
 _Static_assert(sizeof(struct heap_tally) == 128, "tallies must not share a cache line");
 

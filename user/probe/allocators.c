@@ -214,7 +214,8 @@ static void name_take(struct allocator *a, const struct mapped_file *m, const st
 	for (int i = SIGN_COUNT; i-- > 0 && !strcmp(name, "unknown");)
 		if (s->signs[i])
 			name = signs[i].name;
-	if (!strncmp(base_name(m->name), "ld-musl-", strlen("ld-musl-")))
+	/* Its dynamic library tells nothing but what the standards name. */
+	if (!strncmp(base_name(m->name), "ld-musl-", strlen("ld-musl-")) || !strcmp(base_name(m->name), "libc.so"))
 		name = "musl";
 	snprintf(a->name, sizeof(a->name), "%s", name);
 }

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * How long a sampling window of the heap is, and what it says. Pure.
+ *
+ * What counts in a window is a fixed length of the process's own time, chosen before it opens: the rate is then what was seen, divided by that length,
+ * and right on average whatever the process does in bursts. A window that ends by its limit of hits instead has no such length, and leans to the bursts; so
+ * the length follows the process such that few do.
+ */
+#ifndef STAKEOUT_MODEL_HEAP_PLAN_H
+#define STAKEOUT_MODEL_HEAP_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "heap_window.h"
+
+#define HEAP_PLAN_MIN_S 2e-6
+#define HEAP_PLAN_MAX_S 4e-3
+
+struct heap_plan { /* of one function of one process */
+	double length_s; /* of the process's own time */
+	double gap_s; /* between its calls where there are any, smoothed; 0: not known */
+	double hits; /* counted in a window that saw any, smoothed */
+};
+
+struct heap_sight { /* what a window says of its function */
+	double rate, byte_rate; /* a second */
+	double error, byte_error; /* by which the traps' duration, not known any better, may move them */
+	uint64_t counted;
+	bool any; /* a call was seen */
+	bool cut; /* it ended by its limit of hits */
+};
+
+void heap_plan_init(struct heap_plan *p);
+/* Whether traps take so much of a window that they should be measured in it. */
+bool heap_plan_paired(const struct heap_plan *p, double trap_s);
+/* What the CPUs saw. limit: of hits of a CPU; skip_s: from the begin to what counts; trap_error_s: how far off the duration of a trap may be. */
+struct heap_sight heap_plan_read(const struct heap_plan *p, const struct heap_tally *tallies, int n, unsigned limit, double skip_s, double trap_error_s);
+/* The next window's length, by how this one went. */
+void heap_plan_adapt(struct heap_plan *p, const struct heap_tally *tallies, int n, const struct heap_sight *s);
+
+#endif
