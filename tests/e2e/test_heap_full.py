@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+"""The full heap against programs that count themselves, and against an allocator that counts (LD_PRELOAD)."""
+import json
+import mmap
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Recording, line_of, wait_for
+
+HEAP = Path(__file__).parent / "heap"
+NAMES = ("on", "allocs", "frees", "alloc_bytes", "unknown_frees", "live_blocks", "live_bytes", "lifetimes", "lifetime_ns", "full")
+BOOKS_BYTES = 8 * len(NAMES) + (1 << 20) * 24
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Builds a program of tests/e2e/heap; each one once."""
+    folder, done = tmp_path_factory.mktemp("heap"), {}
+
+    def build(source, *flags, name=None, compiler="gcc"):
+        out = folder / (name or source.split(".")[0])
+        if out not in done:
+            subprocess.run([compiler, "-O1", "-g", *flags, "-o", out, HEAP / source, "-lpthread", "-ldl"], check=True)
+            done[out] = True
+        return out
+
+    return build
+
+
+class Counter:
+    """The books of the counting allocator."""
+
+    def __init__(self, folder, library):
+        self.path = folder / "books"
+        self.path.write_bytes(b"")
+        os.truncate(self.path, BOOKS_BYTES)
+        with open(self.path, "r+b") as f:
+            self.map = mmap.mmap(f.fileno(), BOOKS_BYTES)
+        self.environment = dict(os.environ, LD_PRELOAD=str(library), COUNTER=str(self.path))
+
+    def switch(self, on):
+        self.map[0:8] = struct.pack("<Q", on)
+
+    def read(self):
+        return dict(zip(NAMES, struct.unpack(f"<{len(NAMES)}Q", self.map[: 8 * len(NAMES)])))
+
+
+class Watch:
+    """A recording of one process with +heap=full, from when its probes are in."""
+
+    def __init__(self, stakeout, pid, *options):
+        self.path = stakeout.folder / f"{pid}.ndjson"
+        self.process = stakeout.start("record", "-q", "-p", pid, "--probe", "+heap=full", "-i", "0.1", "-o", self.path, *options)
+        self.pid = pid
+
+    def lines(self):
+        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def ready(self):
+        """Until an interval says that the heap is observed, or that it is not. Returns the note in that case."""
+        def told():
+            assert self.process.poll() is None, self.process.stderr.read()
+            for line in self.lines():
+                if line["kind"] == "header" and next(p for p in line["probes"] if p["name"] == "heap")["state"] == "unavailable":
+                    self.stop().need("heap")
+                for a in line.get("agents", []) if line["kind"] == "interval" else []:
+                    if a.get("heap", {}).get("mode") == "full" or a.get("notes"):
+                        return a
+            return None
+
+        return wait_for("the heap's probes", told).get("notes")
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        _, err = self.process.communicate(timeout=120)
+        assert self.process.returncode == 0, err
+        return Recording(self.path)
+
+
+def figures(recording):
+    a = recording.agent()
+    lost = recording.total["observer"]["lost"]
+    assert not any(lost.values()), lost
+    return {
+        "allocs": a["counters"].get("heap_allocs", 0),
+        "frees": a["counters"].get("heap_frees", 0),
+        "alloc_bytes": a["hist"].get("heap_alloc_bytes", {"sum": 0})["sum"],
+        "live_blocks": a["gauges"].get("heap_live_blocks", 0),
+        "live_bytes": a["gauges"].get("heap_live_bytes", 0),
+        "unknown_frees": a["heap"].get("unknown_frees", 0),
+        "lifetimes": a["hist"].get("heap_lifetime_ns", {"count": 0})["count"],
+    }
+
+
+def counted_itself(stakeout, agents, *argv, **kwargs):
+    """Watches a program that counts itself through two turns; what the recording says, and what the program says."""
+    p = agents(*argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **kwargs)
+    line_of(p)
+    w = Watch(stakeout, p.pid)
+    notes = w.ready()
+    for _ in range(2):
+        p.stdin.write(b"x")
+        p.stdin.flush()
+        own = json.loads(line_of(p))
+    recording = w.stop()
+    got = figures(recording)
+    p.stdin.close()
+    assert p.wait() == 0
+    assert got.pop("unknown_frees") == 0
+    assert got.pop("lifetimes") == own["frees"]
+    return got, own, notes
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_counts_are_the_programs_own(stakeout, agents, built, threads):
+    got, own, notes = counted_itself(stakeout, agents, built("allocs.c"), threads, 20000 // threads)
+    assert got == own and own["allocs"] > 10000
+    assert not notes
+
+
+def library(name):
+    found = sorted(Path("/usr/lib/x86_64-linux-gnu").glob(name))
+    if not found:
+        pytest.skip(f"no {name} here")
+    return found[0]
+
+
+@pytest.mark.parametrize("name", ["libjemalloc.so.2", "libtcmalloc_minimal.so.4", "libmimalloc.so.2.0"])
+def test_other_allocators(stakeout, agents, built, name):
+    environment = dict(os.environ, LD_PRELOAD=str(library(name)))
+    got, own, _ = counted_itself(stakeout, agents, built("allocs.c"), 3, 3000, env=environment)
+    assert got == own and own["allocs"] > 5000
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "musl-gcc"])
+def test_static_programs(stakeout, agents, built, compiler):
+    if not shutil.which(compiler):
+        pytest.skip(f"no {compiler} here")
+    got, own, notes = counted_itself(stakeout, agents, built("allocs.c", "-static", name=f"allocs-{compiler}", compiler=compiler), 3, 3000)
+    assert got == own and own["allocs"] > 5000
+    assert not notes
+
+
+def quiet(counter):
+    """Until nothing was allocated for a while: a runtime has threads of its own."""
+    last = [None, time.monotonic()]
+
+    def same():
+        books = counter.read()
+        if books != last[0]:
+            last[:] = [books, time.monotonic()]
+        return time.monotonic() - last[1] > 0.5 and books
+
+    return wait_for("a quiet heap", same)
+
+
+def counted_by_the_allocator(stakeout, agents, built, *argv):
+    counter = Counter(stakeout.folder, built("counter.c", "-fPIC", "-shared", name="counter.so"))
+    go, feed = os.pipe()
+    p = agents("/bin/sh", "-c", 'exec "$@" 3<&0 0</dev/null', "sh", *argv, stdin=go, stdout=subprocess.PIPE, env=counter.environment)
+    os.close(go)
+    assert line_of(p) == "ready\n"
+    counter.switch(1)
+    quiet(counter)
+    counter.switch(0)
+    w = Watch(stakeout, p.pid)
+    w.ready()
+    before = counter.read()
+    counter.switch(1)
+    for _ in range(2):
+        os.write(feed, b"x")
+        assert line_of(p) == "done\n"
+    own = quiet(counter)
+    recording = w.stop()
+    os.close(feed)
+    p.wait()
+    assert not own["full"]
+    return recording, {k: own[k] - before[k] for k in NAMES}, own
+
+
+@pytest.mark.parametrize("language", ["python", "node"])
+def test_a_counting_allocator_agrees(stakeout, agents, built, language):
+    argv = {"python": ["/usr/bin/python3", HEAP / "work.py"], "node": ["node", HEAP / "work.js"]}[language]
+    if not shutil.which(argv[0]):
+        pytest.skip(f"no {argv[0]} here")
+    recording, own, books = counted_by_the_allocator(stakeout, agents, built, *argv)
+    print(own, books)
+    got = figures(recording)
+    for key in got:
+        assert got[key] == own[key], (key, got, own)
+    assert own["allocs"] > 5000
