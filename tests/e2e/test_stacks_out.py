@@ -4,6 +4,8 @@ import json
 import os
 import random
 import re
+import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -230,8 +232,23 @@ def test_pprof_output(stakeout):
     assert stat.S_IMODE((stakeout.folder / "out.pb.gz").stat().st_mode) == 0o640
     assert report(stakeout, path, "--pprof", "-") == whole
     assert "No such file" in report(stakeout, path, "--pprof", stakeout.folder / "none" / "out", status=5)
-    assert "/dev/full" in report(stakeout, path, "--pprof", "/dev/full", "--force", status=5) and os.path.exists("/dev/full")
-    assert stakeout.files() == ["out", "out.pb.gz", "r.ndjson"]
+    full = stakeout.folder / "full"  # by a name of ours: what would remove a device must not get at that of the machine
+    full.symlink_to("/dev/full")
+    assert "No space left" in report(stakeout, path, "--pprof", full, "--force", status=5) and full.is_symlink()
+    assert stakeout.files() == ["full", "out", "out.pb.gz", "r.ndjson"]
+
+
+def test_half_a_profile_is_not_left_behind(stakeout):
+    """The disk is full in the middle of it."""
+    path = make.write(stakeout.folder / "r.ndjson", [make.Agent(1, samples={"cpu_ns": drawn("half", 2000)})], intervals=1)
+
+    def small_files():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+
+    assert len(report(stakeout, path, "--pprof", "-")) > 20000
+    assert "out.pb.gz" in report(stakeout, path, "--pprof", stakeout.folder / "out.pb.gz", status=5, preexec_fn=small_files)
+    assert stakeout.files() == ["r.ndjson"]
 
 
 def test_what_cannot_be_asked_for(stakeout):
