@@ -398,6 +398,26 @@ def test_limits_for_people(stakeout):
         assert "CPU limits" not in text(stakeout, path), "nothing to explain, or nothing that explains it"
 
 
+@pytest.mark.parametrize("total", [True, False])
+def test_memory_outlook(stakeout, total):
+    """From the intervals, also where only the sums of the total are shown."""
+    growing = make.Agent(5, gauges={"rss_bytes": 100 << 20, "memory_limit_bytes": 512 << 20, "memory_left_bytes": 0})
+    path, lines = stakeout.folder / "r.ndjson", [json.loads(line) for line in make.lines([growing], seconds=60.0, intervals=60, total=total)]
+    for k, line in enumerate(line for line in lines if line["kind"] == "interval"):
+        line["agents"][0]["gauges"] = {"rss_bytes": (100 + k) << 20, "memory_limit_bytes": 512 << 20, "memory_left_bytes": (412 - k) << 20}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shown = " ".join(text(stakeout, path).split())
+    assert re.search(r"outlook memory grows by (1\.0\d|1\.00) MiB/s \(.* 95 %\), reaches its limit of 512 MiB in 35\d s, ", shown)
+    got = figures(stakeout, path)["outlook"]
+    assert got["verdict"] == "growing" and got["bytes_per_s"] == pytest.approx(1 << 20, rel=0.01)
+    assert got["low"] <= got["bytes_per_s"] <= got["high"] and got["limit_bytes"] == 512 << 20
+    assert got["to_limit_s"] == pytest.approx(353, rel=0.02) and got["to_limit_low_s"] <= got["to_limit_s"]
+    make.write(path, [growing], seconds=60.0, intervals=60, total=total)
+    assert "outlook" not in text(stakeout, path) and figures(stakeout, path)["outlook"]["verdict"] == "steady"
+    make.write(path, [growing], total=total)
+    assert figures(stakeout, path)["outlook"] == {"verdict": "insufficient data"}
+
+
 def test_notes_come_last(stakeout):
     notes = ["heap: no allocator symbols in codex (pid 7)", "word " * 30 + HOSTILE]
     path = make.write(stakeout.folder / "r.ndjson", [make.Agent(1, notes=notes)])

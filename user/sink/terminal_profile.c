@@ -125,8 +125,8 @@ int terminal_profile(const struct screen *s, const struct stacks *stacks, const 
 		return 0;
 	fputc('\n', s->out);
 	if (samples)
-		screen_line(s, STYLE_BOLD, "  CPU profile (%s samples, one for each %s on a CPU)", count_text((double)samples),
-			    ns_text((double)sum / (double)samples));
+		screen_line(s, STYLE_BOLD, "  CPU profile (%s sample%s, one for each %s on a CPU)", count_text((double)samples),
+			    samples == 1 ? "" : "s", ns_text((double)sum / (double)samples));
 	else
 		screen_line(s, STYLE_BOLD, "  CPU profile (%s on a CPU)", ns_text((double)sum));
 	err = print_functions(s, stacks, set);
