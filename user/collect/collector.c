@@ -8,6 +8,7 @@
 
 #include "collect/merge.h"
 #include "lib/util.h"
+#include "probe/limits.h"
 #include "symbols/symbolizer.h"
 
 #define DRAIN_MIN_MS 10.0
@@ -25,6 +26,7 @@ struct collector {
 	struct observer *observer;
 	struct world *world;
 	struct merge *merge;
+	struct limits *limits;
 	struct symbolizer *symbolizer; /* NULL: no stacks are taken */
 	uint64_t look_min_ns, looked_ns; /* waits whose stacks are read: from this long; 0: none are. When it was done last */
 	double pause_ms, drain_max_ms;
@@ -52,8 +54,9 @@ struct collector *collector_new(struct observer *o, struct world *w, double drai
 	c->drain_max_ms = drain_max_ms;
 	c->pause_ms = DRAIN_MIN_MS;
 	c->merge = merge_new();
-	if (!c->merge) {
-		free(c);
+	c->limits = limits_new();
+	if (!c->merge || !c->limits) {
+		collector_free(c);
 		return NULL;
 	}
 	return c;
@@ -64,6 +67,7 @@ void collector_free(struct collector *c)
 	if (!c)
 		return;
 	merge_free(c->merge);
+	limits_free(c->limits);
 	symbolizer_free(c->symbolizer);
 	free(c->snaps);
 	free(c->candidates);
@@ -290,8 +294,34 @@ static int snapshot_apply(struct collector *c)
 	return c->err;
 }
 
+static void agent_limits(struct collector *c, int id)
+{
+	struct limits_reading r;
+
+	limits_read(c->limits, world_agent_info(c->world, id)->pid, &r);
+	world_limits(c->world, id, &r);
+}
+
+static void limits_base(struct collector *c)
+{
+	limits_begin(c->limits);
+	for (int id = 0; id < world_agents(c->world); id++)
+		if (!world_limits_known(c->world, id))
+			agent_limits(c, id);
+}
+
+static void limits_close(struct collector *c)
+{
+	limits_begin(c->limits);
+	for (int id = 0; id < world_agents(c->world); id++)
+		if (world_limits_wanted(c->world, id))
+			agent_limits(c, id);
+	limits_end(c->limits);
+}
+
 int collector_baseline(struct collector *c)
 {
+	limits_base(c);
 	return snapshot_apply(c);
 }
 
@@ -344,6 +374,7 @@ int collector_close(struct collector *c, bool last, uint64_t *ret_end_ns)
 	if (!err)
 		err = stacks_work(c);
 	sockets_walk(c);
+	limits_close(c);
 	world_close_end(c->world, last);
 	if (!last)
 		candidates_tell(c);

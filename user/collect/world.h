@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "abi.h"
+#include "model/limits.h"
 #include "model/recording.h"
 
 struct world;
@@ -55,6 +56,10 @@ void world_thresholds(struct world *w, uint64_t offcpu_min_ns, uint64_t leak_age
 void world_note(struct world *w, unsigned slot, const char *text);
 void world_heap(struct world *w, unsigned slot, const struct heap_data *delta);
 void world_rival(struct world *w, unsigned slot, const char name[SO_COMM_BYTES], uint64_t ns);
+/* Limits of an agent by id, at the end of an interval: what their sums grew by since the last call. The first call, when the agent is added, is the base. */
+bool world_limits_known(const struct world *w, int id); /* it has its base */
+bool world_limits_wanted(const struct world *w, int id); /* it lives, or has ended since the last call */
+void world_limits(struct world *w, int id, const struct limits_reading *r);
 /* Whether tgid is known as an agent's process. */
 bool world_has_process(const struct world *w, uint32_t tgid);
 /* Kernel allocations since load, by slot and size (see observer_kmem_read). */

@@ -191,6 +191,8 @@ struct agent {
 	uint64_t main_wait_ns; /* end of its last wait */
 	struct spans exchanges; /* as the client, and connects (OWNER_CONNECTING); owner: the process */
 	struct sites *sites; /* places that allocate; NULL: none seen */
+	bool limits_known, limits_over; /* over: read since it ended */
+	struct limits_reading limits; /* at the last call */
 	/* Peers: */
 	struct peer *peers;
 	unsigned peers_epoch; /* changes when cur.peers moves */

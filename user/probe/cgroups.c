@@ -192,3 +192,36 @@ void cgroup_fini(struct cgroup_at *c)
 	free(c->controller);
 	*c = (struct cgroup_at){ 0 };
 }
+
+void cgroup_mount_find(const char *controller, struct cgroup_mount_at *ret)
+{
+	struct cgroup_mount *mounts;
+	int len = mounts_read(&mounts);
+	char wanted[64];
+
+	*ret = (struct cgroup_mount_at){ 0 };
+	snprintf(wanted, sizeof(wanted), ",%s,", controller);
+	for (int i = 0; i < len && !ret->dir; i++) {
+		char all[1024];
+
+		snprintf(all, sizeof(all), ",%s,", mounts[i].options);
+		if (*controller ? !strstr(all, wanted) : *mounts[i].options)
+			continue;
+		ret->dir = mounts[i].dir;
+		ret->root = mounts[i].root;
+		mounts[i].dir = mounts[i].root = NULL;
+	}
+	mounts_free(mounts, len);
+}
+
+void cgroup_mount_fini(struct cgroup_mount_at *m)
+{
+	free(m->dir);
+	free(m->root);
+	*m = (struct cgroup_mount_at){ 0 };
+}
+
+const char *cgroup_below(const char *path, const char *root)
+{
+	return strcmp(root, "/") ? path_below(path, root) : path;
+}

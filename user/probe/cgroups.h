@@ -19,4 +19,15 @@ void cgroup_fini(struct cgroup_at *c);
  * NULL when there is none. */
 char *cgroup_in(char *text, const char *controller);
 
+
+struct cgroup_mount_at { /* where a hierarchy is mounted; dir NULL: nowhere */
+	char *dir;
+	char *root; /* what of it is mounted there, usually "/" */
+};
+/* The v1 hierarchy with this controller, or ("") v2. */
+void cgroup_mount_find(const char *controller, struct cgroup_mount_at *ret);
+void cgroup_mount_fini(struct cgroup_mount_at *m);
+/* What of a path lies below a mount's root: "" or "/..."; NULL when it lies elsewhere. */
+const char *cgroup_below(const char *path, const char *root);
+
 #endif

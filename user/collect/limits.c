@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#include "collect/world_model.h"
+
+bool world_limits_known(const struct world *w, int id)
+{
+	return w->agents[id]->limits_known;
+}
+
+bool world_limits_wanted(const struct world *w, int id)
+{
+	return w->agents[id]->alive || !w->agents[id]->limits_over;
+}
+
+void world_limits(struct world *w, int id, const struct limits_reading *r)
+{
+	struct agent *a = w->agents[id];
+	struct metric_set *s = &a->cur.metrics;
+
+	a->limits_over = !a->alive;
+	if (a->limits_known && w->probe_on[PROBE_SCHED]) {
+		metric_add(s, M_THROTTLES, minus(r->throttles, a->limits.throttles));
+		metric_add(s, M_THROTTLED_NS, minus(r->throttled_ns, a->limits.throttled_ns));
+		metric_add(s, M_PRESSURE_CPU_NS, minus(r->pressure_cpu_ns, a->limits.pressure_cpu_ns));
+		metric_add(s, M_STEAL_NS, minus(r->steal_ns, a->limits.steal_ns));
+	}
+	if (a->alive && w->probe_on[PROBE_MEM]) {
+		s->value[M_MEMORY_LIMIT_BYTES] = r->memory_limit_bytes;
+		s->value[M_MEMORY_LEFT_BYTES] = r->memory_left_bytes;
+	}
+	a->limits = *r;
+	a->limits_known = true;
+}
