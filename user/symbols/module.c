@@ -15,6 +15,7 @@
 #include "symbols/elf_symbols.h"
 
 #define SEGMENTS_MAX 16 /* of code */
+#define STUBS_MAX 4
 #define RULES_MIN 64
 #define RULES_MAX 16384 /* kept of one file; when there are more it begins anew */
 #define DEBUG_FRAME_BYTES_MAX (32u << 20) /* of all debugging data: libdw reads them together */
@@ -36,11 +37,16 @@ struct module {
 	bool loaded;
 	struct segment segments[SEGMENTS_MAX];
 	int segments_len;
+	struct { /* procedure linkage tables */
+		uint64_t address, bytes;
+	} stubs[STUBS_MAX];
+	int stubs_len;
 	struct symbols symbols;
 	/* Unwinding. The table of functions is libelf's copy: pairs of (begin, entry), relative to `starts_base`. */
 	Elf *elf;
-	Dwarf *debug; /* where the unwinding table is one of debugging data */
-	Dwarf_CFI *cfi;
+	Dwarf_CFI *cfi; /* NULL: none */
+	Dwarf *debug; /* NULL: there is no unwinding table among debugging data */
+	Dwarf_CFI *debug_cfi;
 	const int32_t (*starts)[2];
 	uint32_t starts_len;
 	uint64_t starts_base;
@@ -72,14 +78,13 @@ struct module *module_new(const char *path)
 
 void module_unload(struct module *m)
 {
-	if (m->cfi && !m->debug)
-		dwarf_cfi_end(m->cfi);
+	dwarf_cfi_end(m->cfi);
 	dwarf_end(m->debug);
 	elf_end(m->elf);
 	symbols_fini(&m->symbols);
 	rule_expressions_fini(&m->expressions);
 	free(m->rules);
-	m->cfi = NULL;
+	m->cfi = m->debug_cfi = NULL;
 	m->debug = NULL;
 	m->elf = NULL;
 	m->rules = NULL;
@@ -87,7 +92,7 @@ void module_unload(struct module *m)
 	m->starts = NULL;
 	m->starts_len = 0;
 	m->unwind_bytes = 0;
-	m->segments_len = 0;
+	m->segments_len = m->stubs_len = 0;
 	m->loaded = false;
 }
 
@@ -136,41 +141,53 @@ static void segments_read(struct module *m)
 	}
 }
 
-/* Bytes of the section called name; 0: there is none. *ret_debug: of all sections of debugging data. */
-static uint64_t section_bytes(Elf *elf, const char *wanted, uint64_t *ret_debug)
+struct section_bytes {
+	uint64_t eh_frame, debug_frame, debug; /* debug: of all sections of debugging data */
+};
+
+static void section_take(struct module *m, const char *name, const GElf_Shdr *shdr, struct section_bytes *ret)
 {
-	uint64_t bytes = 0;
+	if (!strcmp(name, ".eh_frame"))
+		ret->eh_frame = shdr->sh_size;
+	if (!strcmp(name, ".debug_frame"))
+		ret->debug_frame = shdr->sh_size;
+	if (strstr(name, "debug_")) /* compressed ones may grow beyond measure */
+		ret->debug += shdr->sh_flags & SHF_COMPRESSED || name[1] == 'z' ? UINT32_MAX : shdr->sh_size;
+	if (!strncmp(name, ".plt", strlen(".plt")) && shdr->sh_flags & SHF_EXECINSTR && m->stubs_len < STUBS_MAX) {
+		m->stubs[m->stubs_len].address = shdr->sh_addr;
+		m->stubs[m->stubs_len++].bytes = shdr->sh_size;
+	}
+}
+
+static struct section_bytes sections_read(struct module *m)
+{
+	struct section_bytes bytes = {};
 	Elf_Scn *scn = NULL;
 	size_t names;
 
-	*ret_debug = 0;
-	if (elf_getshdrstrndx(elf, &names))
-		return 0;
-	while ((scn = elf_nextscn(elf, scn))) {
+	if (elf_getshdrstrndx(m->elf, &names))
+		return bytes;
+	while ((scn = elf_nextscn(m->elf, scn))) {
 		GElf_Shdr shdr;
-		const char *name = gelf_getshdr(scn, &shdr) ? elf_strptr(elf, names, shdr.sh_name) : NULL;
+		const char *name = gelf_getshdr(scn, &shdr) ? elf_strptr(m->elf, names, shdr.sh_name) : NULL;
 
-		if (!name || shdr.sh_type == SHT_NOBITS)
-			continue;
-		if (!strcmp(name, wanted))
-			bytes = shdr.sh_size;
-		if (strstr(name, "debug_")) /* compressed ones may grow beyond measure */
-			*ret_debug += shdr.sh_flags & SHF_COMPRESSED || name[1] == 'z' ? UINT32_MAX : shdr.sh_size;
+		if (name && shdr.sh_type != SHT_NOBITS)
+			section_take(m, name, &shdr, &bytes);
 	}
 	return bytes;
 }
 
 static void unwinding_read(struct module *m)
 {
-	uint64_t debug, bytes = section_bytes(m->elf, ".eh_frame", &debug);
+	struct section_bytes bytes = sections_read(m);
 
 	m->cfi = dwarf_getcfi_elf(m->elf);
-	m->unwind_bytes += bytes;
-	if (m->cfi || !section_bytes(m->elf, ".debug_frame", &debug) || debug > DEBUG_FRAME_BYTES_MAX)
+	m->unwind_bytes += bytes.eh_frame;
+	if (!bytes.debug_frame || bytes.debug > DEBUG_FRAME_BYTES_MAX)
 		return;
 	m->debug = dwarf_begin_elf(m->elf, DWARF_C_READ, NULL);
-	m->cfi = m->debug ? dwarf_getcfi(m->debug) : NULL;
-	m->unwind_bytes += debug;
+	m->debug_cfi = m->debug ? dwarf_getcfi(m->debug) : NULL;
+	m->unwind_bytes += bytes.debug;
 }
 
 /* The symbols of the file, or those that were taken out of it; those for dynamic linking are there in any case. */
@@ -334,16 +351,22 @@ static void rule_find(struct module *m, uint64_t address, struct rule *ret)
 	Dwarf_Frame *frame = NULL;
 
 	*ret = (struct rule){};
-	if (m->cfi && !dwarf_cfi_addrframe(m->cfi, address, &frame))
+	if ((m->cfi && !dwarf_cfi_addrframe(m->cfi, address, &frame)) || (m->debug_cfi && !dwarf_cfi_addrframe(m->debug_cfi, address, &frame))) {
 		rule_make(ret, frame, &m->expressions);
-	free(frame);
+		free(frame);
+		return;
+	}
+	/* Linkers leave the stubs of static programs without a rule. */
+	for (int i = 0; i < m->stubs_len; i++)
+		if (address - m->stubs[i].address < m->stubs[i].bytes)
+			rule_make_stub(ret);
 }
 
 const struct rule *module_rule(struct module *m, uint64_t address)
 {
 	struct rule_entry *e;
 
-	if (!address || !m->cfi || !rules_grow(m))
+	if (!address || !rules_grow(m))
 		return NULL;
 	e = entry_find(m, address);
 	if (!e->address) {

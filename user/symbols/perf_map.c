@@ -304,6 +304,17 @@ static bool number_cut(char *s, uint32_t *ret)
 	return true;
 }
 
+/* Where the place begins that follows a function's name; both may have blanks in them ("get size", "/app/my files/a.js"). */
+static char *v8_place(char *s)
+{
+	static const char *const begins[] = { " /", " file:", " node:" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(begins); i++)
+		if (strstr(s, begins[i]))
+			return strstr(s, begins[i]);
+	return strrchr(s, ' ');
+}
+
 void perf_map_name(const char *name, char *buf, size_t size, struct frame *f)
 {
 	const char *function = v8_function(name);
@@ -315,7 +326,7 @@ void perf_map_name(const char *name, char *buf, size_t size, struct frame *f)
 		return;
 	memcpy(buf, function, strlen(function) + 1);
 	f->name = *buf && *buf != ' ' ? buf : "(anonymous)";
-	place = strchr(buf, ' ');
+	place = v8_place(buf);
 	if (!place)
 		return;
 	*place++ = '\0';

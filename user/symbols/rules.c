@@ -145,6 +145,18 @@ void rule_make(struct rule *r, Dwarf_Frame *frame, struct rule_expressions *e)
 	}
 }
 
+void rule_make_stub(struct rule *r)
+{
+	*r = (struct rule){ .cfa = { RULE_REGISTER, SO_REG_SP, 0 } };
+	for (int i = 0; i < SO_REGS; i++)
+		r->regs[i].how = RULE_SAME;
+	r->regs[SO_REG_SP] = (struct rule_value){ .how = RULE_CFA };
+#if !defined(__aarch64__)
+	r->cfa.offset = 8;
+	r->regs[SO_REG_IP] = (struct rule_value){ RULE_SAVED, 0, -8 };
+#endif
+}
+
 bool rule_frame_read(const struct rule_frame *f, uint64_t address, uint64_t *ret)
 {
 	if (address < f->base || f->bytes < sizeof(*ret) || address - f->base > f->bytes - sizeof(*ret))
@@ -296,6 +308,9 @@ static bool value_find(const struct rule_value *v, int reg, const struct rule_ex
 	case RULE_SAME:
 		return reg_value(f, reg, 0, ret);
 	case RULE_SAVED:
+		/* Popped already, which compilers don't tell: the register has its value again, and the memory below the stack pointer is not copied. */
+		if (cfa + (int64_t)v->offset < f->regs[SO_REG_SP])
+			return reg_value(f, reg, 0, ret);
 		return rule_frame_read(f, cfa + (int64_t)v->offset, ret);
 	case RULE_CFA:
 		*ret = cfa + (int64_t)v->offset;

@@ -44,6 +44,8 @@ struct rule_expressions { /* zero-initialised is empty */
 
 /* The rule that libdw found for an address; expressions go into e. */
 void rule_make(struct rule *r, Dwarf_Frame *frame, struct rule_expressions *e);
+/* In a stub that jumps on as it was entered: of a procedure linkage table. */
+void rule_make_stub(struct rule *r);
 void rule_expressions_fini(struct rule_expressions *e);
 size_t rule_expressions_bytes(const struct rule_expressions *e);
 
