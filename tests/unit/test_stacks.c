@@ -183,6 +183,7 @@ static void test_full(void **state)
 		assert_int_equal(stacks_frame(s, &(struct frame){ .kind = FRAME_PYTHON, .name = "f", .line = i }), i);
 	for (uint32_t i = 1; i < STACKS_MAX; i++)
 		assert_int_equal(stacks_add(s, (uint32_t[]){ i, i + 1 }, 2), i);
+	assert_int_equal(stacks_refused(s), 0);
 	bytes = stacks_bytes(s);
 	assert_in_range(bytes, 1 << 20, STACKS_BYTES_MAX);
 	for (uint32_t i = 0; i < 100000; i++) {
@@ -194,6 +195,7 @@ static void test_full(void **state)
 	assert_int_equal(stacks_frame(s, &(struct frame){ .kind = FRAME_PYTHON, .name = "f", .line = 9 }), 9);
 	assert_int_equal(stacks_add(s, (uint32_t[]){ 9, 10 }, 2), 9);
 	assert_int_equal(stacks_bytes(s), bytes);
+	assert_int_equal(stacks_refused(s), 100000 + 1 + 1);
 	stacks_free(s);
 }
 
@@ -221,6 +223,7 @@ static void test_bytes(void **state)
 		last = stacks_add(s, frames, STACK_FRAMES_MAX);
 	}
 	assert_int_equal(last, STACK_OTHER);
+	assert_int_equal(stacks_refused(s), 1);
 	assert_in_range(stacks_bytes(s), STACKS_BYTES_MAX / 8 * 7, STACKS_BYTES_MAX);
 	stacks_free(s);
 }

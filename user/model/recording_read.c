@@ -414,6 +414,8 @@ static void note_write(struct reader *r, const struct lines *l)
 		note_add(rec, "%llu intervals missing", (unsigned long long)r->missing);
 	if (rec->bad_lines)
 		note_add(rec, "%llu bad lines skipped, first %s", (unsigned long long)rec->bad_lines, r->first_bad);
+	if (stacks_refused(rec->stacks))
+		note_add(rec, "%llu frames or stacks found no room", (unsigned long long)stacks_refused(rec->stacks));
 	if (r->parser.numbers.unknown)
 		note_add(rec, "%llu uses of frames or stacks that are missing", (unsigned long long)r->parser.numbers.unknown);
 	if (r->total_differs)

@@ -39,6 +39,7 @@ struct stacks {
 	struct index by_text, by_frame, by_stack;
 	size_t texts_cap, stacks_cap;
 	size_t bytes;
+	uint64_t refused;
 	uint32_t seed; /* so that nobody can make up a recording all of whose stacks have one hash */
 };
 
@@ -227,6 +228,13 @@ static bool frames_grow(struct stacks *s, uint32_t n)
 	return *block;
 }
 
+/* The answer to what finds no room. */
+static uint32_t refuse_one(struct stacks *s)
+{
+	s->refused++;
+	return 0;
+}
+
 uint32_t stacks_frame(struct stacks *s, const struct frame *f)
 {
 	struct frame kept = { f->kind, text_keep(s, f->name), text_keep(s, f->file), text_keep(s, f->module), f->line };
@@ -234,12 +242,12 @@ uint32_t stacks_frame(struct stacks *s, const struct frame *f)
 	int64_t n;
 
 	if (!kept.name || !kept.file || !kept.module)
-		return 0;
+		return refuse_one(s);
 	while ((n = index_next(&s->by_frame, hash, &at)) >= 0)
 		if (frame_equal(frame_at(s, (uint32_t)n), &kept))
 			return (uint32_t)n;
 	if (len >= FRAMES_MAX || !index_grow(s, &s->by_frame) || !frames_grow(s, len))
-		return 0;
+		return refuse_one(s);
 	*frame_at(s, len) = kept;
 	return index_add(&s->by_frame, hash);
 }
@@ -291,10 +299,10 @@ uint32_t stacks_add(struct stacks *s, const uint32_t *frames, size_t n)
 		if (s->stacks[found].len == n && !memcmp(s->stacks[found].frames, cut, n * sizeof(*cut)))
 			return (uint32_t)found;
 	if (len >= STACKS_MAX || !index_grow(s, &s->by_stack) || !array_grow(s, &s->stacks, len, &s->stacks_cap, sizeof(*s->stacks)))
-		return STACK_OTHER;
+		return refuse_one(s);
 	kept = keep(s, n * sizeof(*kept));
 	if (!kept)
-		return STACK_OTHER;
+		return refuse_one(s);
 	memcpy(kept, cut, n * sizeof(*kept));
 	s->stacks[len] = (struct stack){ kept, (uint32_t)n };
 	return index_add(&s->by_stack, hash);
@@ -330,6 +338,11 @@ uint32_t stacks_translate(struct stacks *into, const struct stacks *from, uint32
 size_t stacks_bytes(const struct stacks *s)
 {
 	return s->bytes;
+}
+
+uint64_t stacks_refused(const struct stacks *s)
+{
+	return s->refused;
 }
 
 struct stacks *stacks_new(void)

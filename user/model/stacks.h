@@ -55,6 +55,8 @@ const uint32_t *stacks_at(const struct stacks *s, uint32_t stack, size_t *ret_le
 /* Number in `into` of stack number `stack` of `from`. */
 uint32_t stacks_translate(struct stacks *into, const struct stacks *from, uint32_t stack);
 size_t stacks_bytes(const struct stacks *s);
+/* Times that a frame or stack found no room, so far. */
+uint64_t stacks_refused(const struct stacks *s);
 
 enum sample_id {
 #define SAMPLE(id, name, probe, unit, type, help) SAMPLE_##id,
