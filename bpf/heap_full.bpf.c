@@ -14,7 +14,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define NESTED_MAX 16 /* calls within one call; more: it has been left by a longjmp, and will never return */
+#define NESTED_MAX 16 /* calls within one call; more: it will never return */
 #define STACK_WORDS 64 /* of the stack that are looked at for return addresses */
 #define PYTHON_CALLERS 4 /* frames that tell a place in a Python program */
 
@@ -27,7 +27,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* A thread's outermost call. */
 struct heap_call {
 	u64 sp; /* stack pointer at its entry; 0: none */
-	u64 caller; /* return address */
 	u64 bytes; /* asked for */
 	u64 old; /* block to be reallocated */
 	u64 place; /* where the address goes (posix_memalign) */
@@ -169,16 +168,27 @@ static __always_inline struct heap_call *call_state(struct task_struct *t, u32 k
 	return c;
 }
 
-/* Within the outermost call? At the same stack pointer: it went over to another function by a jump, and its return address is no longer the caller's, but
- * that of our probe at its return. */
-static __always_inline bool call_nested(struct heap_call *c, u64 sp)
+/* Where a function with a probe at its return returns to: get_trampoline_vaddr() in kernel/events/uprobes.c. */
+static __always_inline __attribute__((unused)) u64 trampoline(struct task_struct *t)
 {
-	u64 caller;
+	return BPF_CORE_READ(t, mm, uprobes_state.xol_area, vaddr);
+}
 
+/*
+ * Within the outermost call? As long as that runs, it returns to the trampoline; one that was left by a longjmp has other things there sooner or later. At the
+ * same stack pointer it went over to another function by a jump, unless this one returns to where the first one did. (Elsewhere than on x86-64 the return
+ * address is somewhere in the frame, and only the number of calls tells.)
+ */
+static __always_inline bool call_nested(struct heap_call *c, struct task_struct *t, u64 sp)
+{
 	if (!c->sp || sp > c->sp || c->nested == NESTED_MAX)
 		return false;
-	if (sp == c->sp && (bpf_probe_read_user(&caller, sizeof(caller), (void *)sp) || caller == c->caller))
+#if defined(__TARGET_ARCH_x86)
+	u64 back;
+
+	if (bpf_probe_read_user(&back, sizeof(back), (void *)c->sp) || back != trampoline(t))
 		return false;
+#endif
 	c->nested++;
 	return true;
 }
@@ -250,13 +260,12 @@ static __always_inline void on_enter(struct pt_regs *ctx, u64 cookie)
 	struct heap_call *c = call_state(t, SO_ALLOC);
 	u64 sp = PT_REGS_SP(ctx) + (cookie >> SO_HEAP_PUSHED_SHIFT);
 
-	if (!c || call_nested(c, sp))
+	if (!c || call_nested(c, t, sp))
 		return;
 	c->nested = 0;
 	c->function = cookie;
 	call_arguments(c, ctx, cookie);
 	stack_words(c, sp);
-	c->caller = c->words[0];
 	c->site = call_site(ctx, t, c);
 	if (c->old) /* to no bytes: that is all there is to it, or a new block comes */
 		free_emit(c, t->pid, c->old, c->bytes ? SO_FREE_MAYBE : 0);
@@ -311,7 +320,7 @@ int heap__free(struct pt_regs *ctx)
 	struct heap_call *c = call_state(t, SO_FREE);
 	u64 address = PT_REGS_PARM1(ctx);
 
-	if (c && address && !call_nested(c, PT_REGS_SP(ctx) + (bpf_get_attach_cookie(ctx) >> SO_HEAP_PUSHED_SHIFT)))
+	if (c && address && !call_nested(c, t, PT_REGS_SP(ctx) + (bpf_get_attach_cookie(ctx) >> SO_HEAP_PUSHED_SHIFT)))
 		free_emit(c, t->pid, address, 0);
 	bpf_tail_call(ctx, &tails, 0); /* see there */
 	return 0;

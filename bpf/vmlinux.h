@@ -100,7 +100,16 @@ struct percpu_counter {
 	s64 count;
 };
 
+struct xol_area {
+	unsigned long vaddr;
+};
+
+struct uprobes_state {
+	struct xol_area *xol_area;
+};
+
 struct mm_struct {
+	struct uprobes_state uprobes_state;
 	struct percpu_counter rss_stat[4]; /* since 6.2 (f1a7941243c1); mm_struct___old before */
 };
 

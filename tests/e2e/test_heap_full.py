@@ -3,12 +3,10 @@
 import json
 import mmap
 import os
-import re
 import shutil
 import signal
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -199,3 +197,96 @@ def test_a_counting_allocator_agrees(stakeout, agents, built, language):
     for key in got:
         assert got[key] == own[key], (key, got, own)
     assert own["allocs"] > 5000
+    lifetimes = recording.agent()["hist"]["heap_lifetime_ns"]
+    # The witness looks at its clock within the calls, so it misses nothing of a life, and sees some of the probes at either end.
+    assert lifetimes["sum"] <= own["lifetime_ns"]
+    assert lifetimes["sum"] > 0.9 * own["lifetime_ns"] - 20_000 * own["lifetimes"]
+
+
+def test_calls_within_calls_and_calls_that_never_return(stakeout, agents, built):
+    got, own, notes = counted_itself(stakeout, agents, built("own.c", "-fno-builtin", name="own"))
+    assert got == own and own["allocs"] > 10000
+    assert not notes
+
+
+class Stacks:
+    """The tables of frames and stacks of a recording."""
+
+    def __init__(self, lines):
+        self.frames, self.stacks = {0: {"kind": "native", "name": "(other)"}}, {0: [0]}
+        for line in lines:
+            if line["kind"] == "stacks":
+                self.frames.update(enumerate(line.get("frames", []), line.get("first_frame", 0)))
+                self.stacks.update(enumerate(line.get("stacks", []), line.get("first_stack", 0)))
+
+    def function(self, stack):
+        """Who asked: the innermost Python function, or the function that called the program's wrapper of malloc."""
+        frames = [self.frames[f] for f in self.stacks[stack]]
+        python = [f["name"] for f in frames if f["kind"] == "python"]
+        return next(iter(python or [f["name"] for f in frames if f["name"] not in ("malloc", "xmalloc")]))
+
+    def by_function(self, agent, sample):
+        sums = {}
+        for stack, value in agent.get("samples", {}).get(sample, []):
+            sums[self.function(stack)] = sums.get(self.function(stack), 0) + value
+        return sums
+
+
+@pytest.mark.parametrize("language", ["c", "python"])
+def test_a_leak_is_named(stakeout, agents, built, language):
+    p = agents(*([built("leak.c")] if language == "c" else ["/usr/bin/python3", HEAP / "leak.py"]))
+    w = Watch(stakeout, p.pid, "--leak-age", "0.5")
+    w.ready()
+    wait_for("a leak candidate", lambda: any(a["samples"].get("leak_bytes") for line in w.lines() for a in line.get("agents", []) if "samples" in a))
+    recording = w.stop()
+    stacks = Stacks(w.lines())
+    weights = stacks.by_function(recording.agent(), "leak_bytes")
+    assert list(weights) == ["session_remember"]
+    live = stacks.by_function(recording.agent(), "live_bytes")
+    assert live["session_remember"] > 0.3 * sum(live.values()) and (language == "python" or live["session_remember"] % 1024 == 0)
+
+
+def test_losses_are_counted(stakeout, agents, built):
+    p = agents(built("allocs.c"), 2, 20000, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    line_of(p)
+    w = Watch(stakeout, p.pid, "--ring-size", "64K")
+    w.ready()
+    w.process.send_signal(signal.SIGSTOP)
+    p.stdin.write(b"x")
+    p.stdin.flush()
+    own = json.loads(line_of(p))
+    w.process.send_signal(signal.SIGCONT)
+    recording = w.stop()
+    lost = recording.total["observer"]["lost"]["ring_full"]
+    a = recording.agent()
+    seen = a["counters"].get("heap_allocs", 0) + a["counters"].get("heap_frees", 0)
+    assert lost > 0
+    assert own["allocs"] + own["frees"] - lost <= seen < own["allocs"] + own["frees"]
+
+
+def test_a_32_bit_process_is_left_alone(stakeout, agents, tmp_path):
+    program = tmp_path / "small"
+    source = "#include <stdlib.h>\n#include <unistd.h>\nint main(void) { for (;;) { void *volatile p = malloc(9); free(p); usleep(1000); } }\n"
+    if subprocess.run(["gcc", "-m32", "-x", "c", "-o", program, "-"], input=source.encode(), capture_output=True).returncode:
+        pytest.skip("no compiler for 32 bits here")
+    p = agents(program)
+    w = Watch(stakeout, p.pid)
+    (note,) = w.ready()
+    assert "32-bit" in note
+    w.stop()
+    assert p.poll() is None
+
+
+def test_processes_that_come_and_go(stakeout, agents):
+    """Programs that end, or run another one, while probes go in."""
+    p = agents("/bin/sh", "-c", "read x; i=0; while [ $i -lt 150 ]; do /bin/true & sh -c 'exec /bin/true'; i=$((i + 1)); done; wait; echo done; read x",
+               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    w = Watch(stakeout, p.pid)
+    w.ready()
+    p.stdin.write(b"\n")
+    p.stdin.flush()
+    assert line_of(p) == "done\n"
+    recording = w.stop()
+    a = recording.agent()
+    assert a["counters"]["exits"] == 300 and a["counters"].get("exits_failed", 0) == 0
+    assert p.poll() is None
