@@ -68,7 +68,7 @@ static __always_inline bool call_nested(const struct heap_window *w, struct pt_r
 {
 	u64 from = call_return(regs);
 
-	if (w->null_nests && !PT_REGS_PARM1(regs))
+	if (PT_REGS_PARM1(regs) < w->nests_below)
 		return true;
 	for (int i = 0; i < HEAP_RANGES; i++)
 		if (from > w->ranges[i].start && from < w->ranges[i].end)

@@ -20,7 +20,7 @@ enum heap_args { /* which arguments of a function say how many bytes */
 struct heap_window {
 	__u32 tgid;
 	__u32 args; /* enum heap_args */
-	__u32 null_nests; /* 1: a call whose first argument is NULL comes by another function of the allocator again, where it counts */
+	__u32 nests_below; /* calls whose first argument is less come by another function of the allocator again, where they count */
 	__u32 keep; /* probability, of 2^32 - 1, that the size goes into the histogram */
 	__u32 capture; /* the same for the stack */
 	__u32 stands_for; /* allocations that a stack stands for */

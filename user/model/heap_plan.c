@@ -3,15 +3,16 @@
 
 #include <math.h>
 
-/* A call of malloc and what a program does with the result take longer than this. */
-#define CALL_MIN_S 5e-9
+/* Own time between calls below which it can't be told any more, as a share of the error of a trap; and by how much the rate may then be higher. */
+#define GAP_SHARE 0.5
+#define ERROR_MAX 20
 
 /* Shorter by this where the limit ended the window, longer by that where it saw a call and ended by itself: in balance about one in twelve is cut. */
 #define SHORTER 0.6
 #define LONGER 1.045
 #define LONGER_EMPTY 1.01
-#define SMOOTH 0.1 /* share of the newest window in an average */
-#define PAIRED_GAPS 10 /* of traps that a gap between calls must be longer than, to need no second breakpoint */
+#define SMOOTH 0.05 /* share of the newest window in an average */
+#define PAIRED_GAPS 4 /* of traps that a gap between calls must be longer than, to need no second breakpoint */
 
 void heap_plan_init(struct heap_plan *p)
 {
@@ -20,50 +21,63 @@ void heap_plan_init(struct heap_plan *p)
 
 bool heap_plan_paired(const struct heap_plan *p, double trap_s)
 {
-	return p->gap_s < PAIRED_GAPS * trap_s;
+	return !(p->busy_rate > 0) || p->busy_rate * trap_s * PAIRED_GAPS > 1;
 }
 
-/* Rate that n calls in `own` seconds say, when each trap may have taken `error` seconds less or more. */
-static double rate_error(double n, double own, double error)
+double heap_plan_weight(const struct heap_plan *p, double every_s, double probability)
 {
-	double low = fmax(own - n * error, n * CALL_MIN_S);
+	/* Where windows are cut, less is counted than the rate says. */
+	double seen_s = p->rate > 0 && p->counted > 0 ? p->counted / p->rate : p->length_s;
 
-	return n / low - n / own;
+	return every_s / (probability * seen_s);
 }
 
-static bool tally_cut(const struct heap_plan *p, const struct heap_tally *t, unsigned limit, double skip_s)
+/* By how much of it a rate may be higher, or lower, when the time between calls may be wrong by error_s. */
+static double error_share(double busy_rate, double error_s)
 {
-	return t->firsts + t->strangers >= limit && t->at_ns < (p->length_s + skip_s) * 1e9;
+	double share = busy_rate * error_s;
+
+	return share < 1 ? fmin(share / (1 - share), ERROR_MAX) : ERROR_MAX;
 }
 
-static void tally_read(const struct heap_plan *p, const struct heap_tally *t, unsigned limit, double skip_s, double trap_error_s,
-		       struct heap_sight *s)
+static bool tally_cut(const struct heap_tally *t, unsigned limit, double end_s)
 {
-	double n = t->counted, own = p->length_s, bytes = t->bytes;
+	return t->firsts + t->strangers >= limit && t->at_ns < end_s * 1e9;
+}
 
-	if (tally_cut(p, t, limit, skip_s)) { /* all from the first call to the last one, which ended it */
-		n = t->calls ? t->calls - 1 : 0;
-		bytes = t->calls ? t->call_bytes * n / t->calls : 0;
-		own = fmax(t->at_ns * 1e-9, n * CALL_MIN_S);
-		s->cut = true;
-	}
+static void tally_read(const struct heap_plan *p, const struct heap_tally *t, unsigned limit, double skip_s, double gap_min_s, struct heap_sight *s)
+{
+	double n = t->counted, own = p->length_s, bytes = t->bytes, gaps = t->calls ? t->calls - 1 : 0;
+	double gaps_s = fmax(t->at_ns * 1e-9, gaps * gap_min_s);
+
 	s->counted += t->counted;
 	s->any |= t->calls > 0;
-	if (!(n > 0) || !(own > 0))
-		return;
-	s->rate += n / own;
-	s->byte_rate += bytes / own;
-	s->error += rate_error(n, own, trap_error_s);
-	s->byte_error += rate_error(n, own, trap_error_s) * bytes / n;
+	if (gaps > 0)
+		s->busy_rate = fmax(s->busy_rate, gaps / gaps_s);
+	if (tally_cut(t, limit, p->length_s + skip_s)) { /* all from the first call to the last one, which ended it */
+		n = gaps;
+		bytes = gaps > 0 ? t->call_bytes * gaps / t->calls : 0;
+		own = gaps_s;
+		s->cut = true;
+	}
+	if (n > 0) {
+		s->rate += n / own;
+		s->byte_rate += bytes / own;
+	}
 }
 
 struct heap_sight heap_plan_read(const struct heap_plan *p, const struct heap_tally *tallies, int n, unsigned limit, double skip_s,
 				 double trap_error_s)
 {
 	struct heap_sight s = {};
+	double share;
 
 	for (int i = 0; i < n; i++)
-		tally_read(p, &tallies[i], limit, skip_s, trap_error_s, &s);
+		tally_read(p, &tallies[i], limit, skip_s, GAP_SHARE * trap_error_s, &s);
+	/* Of the average of windows: in a single one chance moves the time between calls more than that. */
+	share = error_share(p->busy_rate > 0 ? p->busy_rate : s.busy_rate, trap_error_s);
+	s.error = s.rate * share;
+	s.byte_error = s.byte_rate * share;
 	return s;
 }
 
@@ -72,17 +86,16 @@ static double smoothed(double old, double new)
 	return old + SMOOTH * (new - old);
 }
 
-void heap_plan_adapt(struct heap_plan *p, const struct heap_tally *tallies, int n, const struct heap_sight *s)
+void heap_plan_adapt(struct heap_plan *p, const struct heap_sight *s)
 {
 	double factor = s->cut ? SHORTER : s->any ? LONGER : LONGER_EMPTY;
 
-	for (int i = 0; i < n; i++)
-		if (tallies[i].calls > 1 && tallies[i].at_ns > 0) {
-			double gap = tallies[i].at_ns * 1e-9 / (tallies[i].calls - 1);
-
-			p->gap_s = p->gap_s > 0 ? smoothed(p->gap_s, gap) : gap;
-		}
+	if (s->busy_rate > 0)
+		p->busy_rate = p->busy_rate > 0 ? smoothed(p->busy_rate, s->busy_rate) : s->busy_rate;
 	if (s->any)
 		p->hits = smoothed(p->hits, s->counted);
+	p->windows++;
+	p->rate = smoothed(p->rate, s->rate);
+	p->counted = smoothed(p->counted, s->counted);
 	p->length_s = fmin(fmax(p->length_s * factor, HEAP_PLAN_MIN_S), HEAP_PLAN_MAX_S);
 }

@@ -19,14 +19,17 @@
 
 struct heap_plan { /* of one function of one process */
 	double length_s; /* of the process's own time */
-	double gap_s; /* between its calls where there are any, smoothed; 0: not known */
+	double busy_rate; /* calls a second of its own time in windows that saw any, smoothed; 0: not known */
 	double hits; /* counted in a window that saw any, smoothed */
+	unsigned windows; /* so far */
+	double rate, counted; /* what all windows said, and allocations counted in them, smoothed */
 };
 
 struct heap_sight { /* what a window says of its function */
 	double rate, byte_rate; /* a second */
 	double error, byte_error; /* by which the traps' duration, not known any better, may move them */
 	uint64_t counted;
+	double busy_rate; /* calls a second of the process's own time; 0: too few to tell */
 	bool any; /* a call was seen */
 	bool cut; /* it ended by its limit of hits */
 };
@@ -34,9 +37,11 @@ struct heap_sight { /* what a window says of its function */
 void heap_plan_init(struct heap_plan *p);
 /* Whether traps take so much of a window that they should be measured in it. */
 bool heap_plan_paired(const struct heap_plan *p, double trap_s);
+/* Allocations that each one counted stands for, when one window a `every_s` looks at this function with a probability. */
+double heap_plan_weight(const struct heap_plan *p, double every_s, double probability);
 /* What the CPUs saw. limit: of hits of a CPU; skip_s: from the begin to what counts; trap_error_s: how far off the duration of a trap may be. */
 struct heap_sight heap_plan_read(const struct heap_plan *p, const struct heap_tally *tallies, int n, unsigned limit, double skip_s, double trap_error_s);
 /* The next window's length, by how this one went. */
-void heap_plan_adapt(struct heap_plan *p, const struct heap_tally *tallies, int n, const struct heap_sight *s);
+void heap_plan_adapt(struct heap_plan *p, const struct heap_sight *s);
 
 #endif

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <linux/hw_breakpoint.h>
 #include <linux/perf_event.h>
+#include <math.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,7 @@ struct heap_breaks {
 	struct heap_tally *tallies; /* by CPU */
 	struct heap_tally seen[HEAP_BREAKS_CPUS];
 	int cpus[SO_MAX_CPUS], cpus_len; /* online */
+	struct heap_places places;
 	int used; /* the first ones of cpus: where the window stands */
 	int fds[2 * HEAP_BREAKS_CPUS], fds_len;
 };
@@ -100,19 +102,44 @@ struct heap_window *heap_breaks_order(struct heap_breaks *b)
 
 double heap_breaks_share(const struct heap_breaks *b)
 {
-	return (double)b->used / b->cpus_len;
+	int n = b->cpus_len > 1 ? b->cpus_len - 1 : 1;
+
+	return fmin(n, HEAP_BREAKS_CPUS) / b->cpus_len;
 }
 
-/* Brings as many as a window may stand on to the front, at random. */
-static void cpus_choose(struct heap_breaks *b)
+static void cpus_swap(struct heap_breaks *b, int i, int k)
 {
-	b->used = b->cpus_len < HEAP_BREAKS_CPUS ? b->cpus_len : HEAP_BREAKS_CPUS;
-	for (int i = 0; i < b->used; i++) {
-		int k = i + random() % (b->cpus_len - i), cpu = b->cpus[i];
+	int cpu = b->cpus[i];
 
-		b->cpus[i] = b->cpus[k];
-		b->cpus[k] = cpu;
-	}
+	b->cpus[i] = b->cpus[k];
+	b->cpus[k] = cpu;
+}
+
+void heap_breaks_move(struct heap_breaks *b)
+{
+	int cpu = b->cpus[random() % b->cpus_len];
+	cpu_set_t *set = CPU_ALLOC(SO_MAX_CPUS);
+
+	if (!set)
+		return;
+	CPU_ZERO_S(CPU_ALLOC_SIZE(SO_MAX_CPUS), set);
+	CPU_SET_S(cpu, CPU_ALLOC_SIZE(SO_MAX_CPUS), set);
+	/* Where it is not allowed to run there it stays where it is. */
+	sched_setaffinity(0, CPU_ALLOC_SIZE(SO_MAX_CPUS), set);
+	CPU_FREE(set);
+}
+
+/* Brings those that the window may stand on to the front, at random. */
+static void cpus_choose(struct heap_breaks *b, bool everywhere)
+{
+	int n = b->cpus_len, own = sched_getcpu();
+
+	for (int i = 0; !everywhere && n == b->cpus_len && n > 1 && i < n; i++)
+		if (b->cpus[i] == own)
+			cpus_swap(b, i, --n);
+	b->used = n < HEAP_BREAKS_CPUS ? n : HEAP_BREAKS_CPUS;
+	for (int i = 0; i < b->used; i++)
+		cpus_swap(b, i, i + random() % (n - i));
 }
 
 static int event_open(struct heap_breaks *b, uint64_t address, int cpu)
@@ -139,7 +166,7 @@ int heap_breaks_open(struct heap_breaks *b, const struct heap_places *p)
 {
 	int err = 0;
 
-	cpus_choose(b);
+	cpus_choose(b, p->everywhere);
 	for (int i = 0; i < b->used && !err; i++) {
 		memset(&b->tallies[b->cpus[i]], 0, sizeof(*b->tallies));
 		if (p->second)
@@ -147,14 +174,27 @@ int heap_breaks_open(struct heap_breaks *b, const struct heap_places *p)
 		if (!err)
 			err = event_open(b, p->first, b->cpus[i]);
 	}
-	/* Enables it, for so many hits: perf_event_open(2). To set a breakpoint, and to take it back, takes time, which must not pass for the process's own: so the
-	 * second place's is there before the first one's, and has some hits left when that one has none. */
-	for (int i = 0; i < b->fds_len && !err; i++)
-		if (ioctl(b->fds[i], PERF_EVENT_IOC_REFRESH, p->second && !(i & 1) ? p->limit + HEAP_BREAKS_SPARE : p->limit))
-			err = -errno;
+	b->places = *p;
 	if (err)
 		events_close(b);
 	return err;
+}
+
+/* To set a breakpoint, and to take it back, takes time, which must not pass for the process's own: so the second place's is there before the first one's,
+ * and has some hits left when that one has none. REFRESH enables an event for so many hits: perf_event_open(2). */
+int heap_breaks_enable(struct heap_breaks *b)
+{
+	for (int i = 0; i < b->fds_len; i++) {
+		unsigned spare = b->places.second && !(i & 1) ? HEAP_BREAKS_SPARE : 0;
+
+		if (ioctl(b->fds[i], PERF_EVENT_IOC_REFRESH, b->places.limit + spare)) {
+			int err = -errno;
+
+			events_close(b);
+			return err;
+		}
+	}
+	return 0;
 }
 
 void heap_breaks_wait(uint64_t ns)
@@ -205,7 +245,12 @@ static double median(double *v, int n)
 /* One window on ourselves; time of a trap and of opening and closing. */
 static int calibrate_once(struct heap_breaks *b, double *ret_trap_ns, double *ret_open_ns)
 {
-	struct heap_places p = { (uintptr_t)heap_breaks_two, (uintptr_t)heap_breaks_two_second, CALIBRATION_CALLS };
+	struct heap_places p = {
+		.first = (uintptr_t)heap_breaks_two,
+		.second = (uintptr_t)heap_breaks_two_second,
+		.everywhere = true,
+		.limit = CALIBRATION_CALLS,
+	};
 	uint64_t start = clock_ns(), opened, closing, sum = 0, traps = 0;
 	const struct heap_tally *t;
 	int n, err;
@@ -219,6 +264,8 @@ static int calibrate_once(struct heap_breaks *b, double *ret_trap_ns, double *re
 		.trap_ns = 1000000, /* anything is one */
 	};
 	err = heap_breaks_open(b, &p);
+	if (!err)
+		err = heap_breaks_enable(b);
 	if (err)
 		return err;
 	opened = clock_ns();

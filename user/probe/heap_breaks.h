@@ -18,16 +18,24 @@ void heap_breaks_free(struct heap_breaks *b); /* NULL is accepted */
 
 struct heap_places {
 	uint64_t first, second; /* addresses in the process; second 0: none */
+	bool everywhere; /* on this thread's CPU, too */
 	unsigned limit; /* of hits of the first one, a CPU, upon which the kernel takes it back by itself; of the second HEAP_BREAKS_SPARE more */
 };
 #define HEAP_BREAKS_SPARE 4
 
 /* What the next window is to be: filled in by the caller. */
 struct heap_window *heap_breaks_order(struct heap_breaks *b);
-/* Sets the breakpoints, on at most HEAP_BREAKS_CPUS of the CPUs, chosen at random. 0; -ENOSPC: the registers are in use; or another negative errno. */
+/* Moves the calling thread to a CPU chosen at random, to wait there for the next window. */
+void heap_breaks_move(struct heap_breaks *b);
+/*
+ * Takes registers, on at most HEAP_BREAKS_CPUS of the CPUs, chosen at random among all but the one that the thread runs on: what ran there was pushed
+ * aside by this thread, and need not be the next to run. 0; -ENOSPC: the registers are in use; or another negative errno.
+ */
 #define HEAP_BREAKS_CPUS 16
 int heap_breaks_open(struct heap_breaks *b, const struct heap_places *p);
-/* Part of the CPUs that it stands on. */
+/* Sets the breakpoints: the window begins. 0; or negative errno: all are given back. */
+int heap_breaks_enable(struct heap_breaks *b);
+/* Part of the CPUs that a window stands on. */
 double heap_breaks_share(const struct heap_breaks *b);
 /* Waits. */
 void heap_breaks_wait(uint64_t ns);

@@ -21,7 +21,7 @@
 /* Shares of the probability that all processes, and all functions, have alike: what did nothing so far may begin to. */
 #define PROC_FLOOR 0.3
 #define FN_FLOOR 0.15
-#define RATE_SMOOTH 0.05
+#define UNKNOWN_WINDOWS 4 /* after so many that saw nothing, a function is taken for half as busy as the busiest one */
 
 enum proc_state {
 	PROC_UNKNOWN, /* to be looked at when due */
@@ -42,7 +42,6 @@ struct heap_proc {
 	struct allocator *allocator;
 	uint64_t seconds[ALLOC_FN_COUNT];
 	struct heap_plan plans[ALLOC_FN_COUNT];
-	double rates[ALLOC_FN_COUNT]; /* smoothed */
 };
 
 struct heap_procs {
@@ -53,12 +52,14 @@ struct heap_procs {
 	unsigned slots[SO_MAX_AGENTS]; /* for choosing */
 };
 
-/* How the functions say how much they are asked for. */
+/*
+ * How the functions say how much they are asked for. Left out are those that hand on to others of these by a jump, so that the other's caller seems to be the
+ * program: glibc's reallocarray to realloc, tcmalloc's and musl's valloc to aligned_alloc.
+ */
 static const enum heap_args fn_args[ALLOC_FN_COUNT] = {
-	[ALLOC_MALLOC] = HEAP_ARGS_1,	    [ALLOC_CALLOC] = HEAP_ARGS_1x2,	    [ALLOC_REALLOC] = HEAP_ARGS_2,
+	[ALLOC_MALLOC] = HEAP_ARGS_1,	      [ALLOC_CALLOC] = HEAP_ARGS_1x2,	 [ALLOC_REALLOC] = HEAP_ARGS_2,
 	[ALLOC_POSIX_MEMALIGN] = HEAP_ARGS_3, [ALLOC_ALIGNED_ALLOC] = HEAP_ARGS_2, [ALLOC_MEMALIGN] = HEAP_ARGS_2,
-	[ALLOC_VALLOC] = HEAP_ARGS_1,	    [ALLOC_PVALLOC] = HEAP_ARGS_1,	    [ALLOC_NEW] = HEAP_ARGS_1,
-	[ALLOC_NEW_ARRAY] = HEAP_ARGS_1, /* reallocarray calls realloc */
+	[ALLOC_NEW] = HEAP_ARGS_1,	      [ALLOC_NEW_ARRAY] = HEAP_ARGS_1,
 };
 
 struct heap_procs *heap_procs_new(void)
@@ -98,7 +99,6 @@ static void proc_forget(struct heap_procs *p, struct heap_proc *q)
 	q->due_ns = 0;
 	q->mm = 0;
 	q->serial = ++p->serial;
-	memset(q->rates, 0, sizeof(q->rates));
 	for (int i = 0; i < ALLOC_FN_COUNT; i++)
 		heap_plan_init(&q->plans[i]);
 }
@@ -219,27 +219,51 @@ static struct heap_proc *proc_choose(struct heap_procs *p, unsigned slot, uint64
 	return last;
 }
 
+static bool fn_there(const struct heap_proc *q, int fn)
+{
+	return fn_args[fn] && q->allocator->sites[fn].address;
+}
+
+/* What functions are worth looking at: as much as they are called; and of those that have been looked at seldom, as much as they may be. */
+static double fns_score(const struct heap_proc *q, double ret[ALLOC_FN_COUNT], int *ret_len)
+{
+	double most = 1, sum = 0;
+
+	*ret_len = 0;
+	for (int i = 1; i < ALLOC_FN_COUNT; i++)
+		if (fn_there(q, i) && q->plans[i].rate > most)
+			most = q->plans[i].rate;
+	for (int i = 1; i < ALLOC_FN_COUNT; i++) {
+		ret[i] = fn_there(q, i) ? q->plans[i].rate + most * UNKNOWN_WINDOWS / (UNKNOWN_WINDOWS + q->plans[i].windows) : 0;
+		sum += ret[i];
+		*ret_len += fn_there(q, i);
+	}
+	return sum;
+}
+
 static enum alloc_fn fn_choose(const struct heap_proc *q, double *ret_probability)
 {
+	double scores[ALLOC_FN_COUNT], at = random_unit(), sum;
 	enum alloc_fn last = 0;
-	double sum = 0, at = random_unit();
-	int n = 0;
+	int n;
 
-	for (int i = 1; i < ALLOC_FN_COUNT; i++)
-		if (fn_args[i] && q->allocator->sites[i].address) {
-			sum += q->rates[i];
-			n++;
-		}
-	for (int i = 1; i < ALLOC_FN_COUNT; i++) {
-		if (!fn_args[i] || !q->allocator->sites[i].address)
+	sum = fns_score(q, scores, &n);
+	for (int i = 1; i < ALLOC_FN_COUNT && at >= 0; i++) {
+		if (!fn_there(q, i))
 			continue;
 		last = i;
-		*ret_probability = sum > 0 ? FN_FLOOR / n + (1 - FN_FLOOR) * q->rates[i] / sum : 1.0 / n;
+		*ret_probability = FN_FLOOR / n + (1 - FN_FLOOR) * scores[i] / sum;
 		at -= *ret_probability;
-		if (at < 0)
-			break;
 	}
 	return last;
+}
+
+/* glibc's jump to malloc when there is nothing to move, and for an alignment that malloc gives anyway (MALLOC_ALIGNMENT). */
+static uint32_t nests_below(const struct allocator *a, enum alloc_fn fn)
+{
+	if (strcmp(a->name, "glibc"))
+		return 0;
+	return fn == ALLOC_REALLOC ? 1 : fn == ALLOC_ALIGNED_ALLOC || fn == ALLOC_MEMALIGN ? 2 * sizeof(void *) + 1 : 0;
 }
 
 static void pick_fill(struct heap_pick *k, const struct heap_proc *q)
@@ -250,7 +274,7 @@ static void pick_fill(struct heap_pick *k, const struct heap_proc *q)
 	k->first = s[k->fn].address;
 	k->second = q->seconds[k->fn];
 	k->args = fn_args[k->fn];
-	k->null_nests = k->fn == ALLOC_REALLOC;
+	k->nests_below = nests_below(q->allocator, k->fn);
 	k->plan = q->plans[k->fn];
 	for (int i = 1; i < ALLOC_FN_COUNT && n < HEAP_RANGES; i++)
 		if (fn_args[i] && s[i].address) {
@@ -302,15 +326,13 @@ bool heap_procs_same(struct heap_procs *p, const struct heap_pick *k, uint64_t m
 	return true;
 }
 
-void heap_procs_learn(struct heap_procs *p, const struct heap_pick *k, double rate)
+void heap_procs_learn(struct heap_procs *p, const struct heap_pick *k)
 {
 	int i = proc_index(p, k->pid);
 	struct heap_proc *q = i < 0 ? NULL : p->procs[i];
 
-	if (!q || q->serial != k->serial)
-		return;
-	q->plans[k->fn] = k->plan;
-	q->rates[k->fn] += RATE_SMOOTH * (rate - q->rates[k->fn]);
+	if (q && q->serial == k->serial)
+		q->plans[k->fn] = k->plan;
 }
 
 /* ---- looking at a process ---- */

@@ -21,7 +21,7 @@ struct heap_pick {
 	double probability; /* that among this agent's processes and functions this one was chosen */
 	uint64_t first, second; /* addresses; first 0: the process has not been looked at, or must be again; second 0: none */
 	enum heap_args args;
-	bool null_nests;
+	uint32_t nests_below; /* see struct heap_window */
 	struct heap_plan plan;
 	__typeof__(((struct heap_window *)0)->ranges[0]) ranges[HEAP_RANGES];
 	struct allocator *found; /* by heap_procs_look */
@@ -42,7 +42,7 @@ int heap_procs_look(struct heap_pick *k, char *why, size_t why_len);
 void heap_procs_looked(struct heap_procs *p, struct heap_pick *k, int err);
 /* Whether the process is the one that was chosen, and has the memory map mm (0: not seen) that it had before. */
 bool heap_procs_same(struct heap_procs *p, const struct heap_pick *k, uint64_t mm);
-/* Takes in the plan, and the rate of the function in the window. */
-void heap_procs_learn(struct heap_procs *p, const struct heap_pick *k, double rate);
+/* Takes in the plan. */
+void heap_procs_learn(struct heap_procs *p, const struct heap_pick *k);
 
 #endif

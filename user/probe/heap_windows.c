@@ -28,17 +28,18 @@
 #include "probe/heap_procs.h"
 
 #define HITS_MAX 24 /* hits of a window and a CPU: of two breakpoints a call, or of one */
-#define INTENSITY_MAX 50 /* windows a second; a trap is cheaper than a window's other costs then */
+#define INTENSITY_MAX 100 /* windows a second; a trap is cheaper than a window's other costs then */
 #define AGENTS_AT_ONCE 4 /* whose windows come each at full intensity; with more agents, each has fewer */
-#define SAFETY 0.6 /* of the budget is planned with: traps cost more when the machine is busy than when they were calibrated */
+#define SAFETY 0.85 /* of the budget is planned with: traps cost more when the machine is busy than when they were calibrated */
 #define SETTLE_NS 40000 /* after the breakpoints are set: until their CPUs are surely back in the process */
+#define APART_NS 3000000 /* at most so long after registers were taken the breakpoints are set */
 #define SKIP 0.25 /* of a window's length: at most so much is left out at its begin. The begin is a call where there is one soon, and the time just behind
 		   * one is like no other */
 #define CAPTURES 2 /* stacks of a window, on average */
 #define TRAP_ERROR 0.025 /* by how much of it a trap may differ from its measure: a process runs slower just after it, its caches being cold */
 #define TRAP_SMOOTH 0.05
 #define CYCLE_SMOOTH 0.02
-#define WEIGHT_DECAY 0.9993 /* a window */
+#define WEIGHT_DECAY 0.98 /* a window */
 
 struct pending { /* of an agent, until the collector's thread takes it */
 	struct heap_data data;
@@ -64,7 +65,7 @@ struct heap_windows {
 	bool stop;
 	struct heap_procs *procs;
 	struct pending pending[SO_MAX_AGENTS];
-	double weights[SO_MAX_AGENTS]; /* the largest of late: allocations that one that was seen stands for */
+	double weights[SO_MAX_AGENTS]; /* allocations that one that was seen stands for: the most of late */
 	bool full_noted[SO_MAX_AGENTS];
 	struct note *notes, **notes_end;
 };
@@ -104,16 +105,15 @@ static void window_order(struct heap_windows *h, struct window *w, unsigned agen
 {
 	const struct heap_pick *k = &w->pick;
 	struct heap_window *o = heap_breaks_order(h->breaks);
-	double capture = CAPTURES / fmax(k->plan.hits, CAPTURES), *top = &h->weights[k->slot];
+	double capture = CAPTURES / fmax(k->plan.hits, CAPTURES), top = h->weights[k->slot];
 
 	w->skip_s = random_unit() * SKIP * k->plan.length_s;
-	w->weight = h->cycle_s * agents / (k->probability * k->plan.length_s);
-	*top = fmax(*top * WEIGHT_DECAY, w->weight);
+	w->weight = heap_plan_weight(&k->plan, h->cycle_s * agents, k->probability * heap_breaks_share(h->breaks));
 	*o = (struct heap_window){
 		.tgid = k->pid,
 		.args = k->args,
-		.null_nests = k->null_nests,
-		.keep = probability(w->weight / *top),
+		.nests_below = k->nests_below,
+		.keep = top > 0 ? probability(w->weight / top) : UINT32_MAX,
 		.capture = probability(capture),
 		.stands_for = (uint32_t)fmin(w->weight / capture + random_unit(), UINT32_MAX),
 		.origin_limit_ns = UINT64_MAX,
@@ -137,6 +137,12 @@ static int window_run(struct heap_windows *h, struct window *w)
 	uint64_t start;
 	int err = heap_breaks_open(h->breaks, &w->places);
 
+	/* The kernel may have waited for all CPUs (a lock of its own for each register taken), which is over when they have just switched tasks: no moment
+	 * like any other. */
+	if (!err)
+		heap_breaks_wait((uint64_t)(random_unit() * APART_NS));
+	if (!err)
+		err = heap_breaks_enable(h->breaks);
 	if (err)
 		return err;
 	start = clock_ns();
@@ -209,8 +215,10 @@ static void window_close(struct heap_windows *h, struct window *w)
 	if (heap_procs_same(h->procs, &w->pick, mm)) {
 		s = heap_plan_read(&w->pick.plan, tallies, n, w->places.limit, w->skip_s,
 				   TRAP_ERROR * h->trap.ns * 1e-9);
-		heap_plan_adapt(&w->pick.plan, tallies, n, &s);
-		heap_procs_learn(h->procs, &w->pick, s.rate);
+		heap_plan_adapt(&w->pick.plan, &s);
+		if (s.counted)
+			h->weights[w->pick.slot] = fmax(h->weights[w->pick.slot] * WEIGHT_DECAY, w->weight);
+		heap_procs_learn(h->procs, &w->pick);
 		window_report(h, w, tallies, n, &s);
 	}
 	trap_learn(h, tallies, n);
@@ -284,6 +292,7 @@ static void *windows_run(void *arg)
 	/* What opens windows must also close them; without the right to it they are a little longer. */
 	pthread_setschedparam(pthread_self(), SCHED_RR, &param);
 	h->cycle_s = 1 / h->intensity;
+	heap_breaks_move(h->breaks);
 	/* The gap counts from the last window's end: the events of a Poisson process that fall into a window are left out, and no others. */
 	while (windows_wait(h, clock_ns() + gap_choose(h))) {
 		uint64_t now = clock_ns();
@@ -291,6 +300,7 @@ static void *windows_run(void *arg)
 		h->cycle_s += CYCLE_SMOOTH * ((now - last_ns) * 1e-9 - h->cycle_s);
 		last_ns = now;
 		window(h);
+		heap_breaks_move(h->breaks);
 	}
 	return NULL;
 }
@@ -330,7 +340,7 @@ struct heap_windows *heap_windows_new(struct stakeout_bpf *skel, double budget, 
 	if (!err)
 		err = heap_breaks_calibrate(h->breaks, &h->trap);
 	if (!err) {
-		double price_s = (HITS_MAX * h->trap.ns + h->trap.open_ns) * 1e-9;
+		double price_s = (HITS_MAX * h->trap.ns + h->trap.open_ns) * heap_breaks_share(h->breaks) * 1e-9;
 
 		h->intensity = fmin(SAFETY * budget / price_s, INTENSITY_MAX);
 		err = thread_start(h);
