@@ -90,6 +90,9 @@ $(O)/tests/unit/%: $(O)/san/tests/unit/%.o $(patsubst %.c,$(O)/san/%.o,$(PURE_SR
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(SAN_FLAGS) $^ -o $@ -lcmocka -ldw -lelf -liberty -llzma -ljansson -lprotobuf-c -lz -lm
 
+# Its workers pose as interpreters, which export their symbols.
+$(O)/tests/live/test_python: CFLAGS_ALL += -rdynamic
+
 $(O)/tests/live/%: $(O)/tests/live/%.o $(call obj,$(wildcard tests/live/lib_*.c) $(filter-out user/cmd/%,$(USER_SRC))) $(PROTO_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ -lcmocka $(LIBS)
