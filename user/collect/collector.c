@@ -39,7 +39,7 @@ struct collector {
 	int candidates_len, candidates_cap;
 	struct collector_counts counts;
 	struct { /* at the last collector_observe() */
-		uint64_t cpu_ns, bpf_ns, records, late, lost[SO_LOSS_COUNT], orphans, skipped;
+		uint64_t cpu_ns, bpf_ns, records, late, lost[SO_LOSS_COUNT], orphans, skipped, refused;
 	} told;
 };
 
@@ -447,4 +447,6 @@ void collector_observe(struct collector *c, struct observer_data *ret)
 	ret->lost[ret->losses++].count = delta(&c->told.orphans, world_orphans(c->world));
 	ret->lost[ret->losses].reason = "skipped"; /* of anybody's events: a thread was preempted or interrupted within the same program */
 	ret->lost[ret->losses++].count = delta(&c->told.skipped, n.skipped);
+	ret->lost[ret->losses].reason = "stacks_full"; /* received, but new, and the table was full: they count as "(other)" */
+	ret->lost[ret->losses++].count = delta(&c->told.refused, stacks_refused(world_stacks(c->world)));
 }
