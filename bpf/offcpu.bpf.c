@@ -16,6 +16,12 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define VM_IO 0x4000
 
 __u64 look_min_ns = 0;
+/* Of the waits to be read, a look reads look_left at most; where there are more, each look_stride'th: the others' turn comes when look_phase has
+ * moved on. */
+__u32 look_left = 0;
+__u32 look_stride = 0;
+__u32 look_phase = 0;
+__u32 look_found = 0; /* waits to be read, read ones included */
 
 static long stack_bound(struct task_struct *t, struct vm_area_struct *vma, struct stack_reading *r)
 {
@@ -83,6 +89,9 @@ int offcpu__look(struct bpf_iter__task *ctx)
 	base = m->off_ns;
 	if (m->read_ns == base || !waits_still(t, m, base) || bpf_ktime_get_ns() - base < look_min_ns)
 		return 0;
+	if (look_found++ % (look_stride ? look_stride : 1) != look_phase || !look_left)
+		return 0;
+	look_left--;
 	room = stack_room_take();
 	if (!room)
 		return 0;

@@ -2,6 +2,8 @@
 /* Stack samples as the kernel side takes them: what is in one, how many there are, and the waits that they tell of. */
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -281,6 +283,55 @@ static void test_wait_is_read_once(void **state)
 	assert_int_equal(samples_len, 0);
 }
 
+#define CROWD 600
+#define LOOK_MOST 256 /* waits that one look reads */
+
+static void *idler(void *arg)
+{
+	worker_pause(arg);
+	return NULL;
+}
+
+/* Each thread is in a worker_pause() of its own: none is over as long as nobody says so. */
+static int crowd(struct worker *self, void *arg)
+{
+	pthread_t t;
+
+	(void)arg;
+	for (int i = 0; i < CROWD; i++)
+		worker_check(!pthread_create(&t, NULL, idler, self));
+	pause();
+	return 0;
+}
+
+/* Many waits at once are read bit by bit, each once. */
+static void test_crowd(void **state)
+{
+	struct worker *w = worker_start(crowd, NULL);
+	static uint32_t tids[CROWD + 1];
+	size_t found = 0;
+	struct live *l;
+
+	(void)state;
+	live_need(PROBE_OFFCPU);
+	for (int i = 0; i < CROWD; i++)
+		worker_settle(w);
+	while (status_number(w->pid, "Threads:") < CROWD + 1)
+		sched_yield();
+	l = live_offcpu(w);
+	while (found < CROWD) {
+		assert_int_equal(observer_look(l->observer, LOOK_MIN_NS), 0);
+		samples_take(l);
+		assert_true(samples_len <= LOOK_MOST);
+		for (size_t i = 0; i < samples_len; i++) {
+			for (size_t j = 0; j < found; j++)
+				assert_int_not_equal(tids[j], samples[i].head.head.tid);
+			assert_true(found <= CROWD);
+			tids[found++] = samples[i].head.head.tid;
+		}
+	}
+}
+
 #define NAPS 5
 
 static int napper(struct worker *self, void *arg)
@@ -291,7 +342,7 @@ static int napper(struct worker *self, void *arg)
 	for (int i = 0; i < NAPS; i++) {
 		uint64_t before = clock_ns();
 
-		nanosleep(&(struct timespec){ .tv_nsec = 40000000 }, NULL);
+		nanosleep(&(struct timespec){ .tv_nsec = 80000000 }, NULL);
 		self->value[0] += clock_ns() - before;
 		for (int j = 0; j < 10; j++) /* too short to be looked at */
 			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
@@ -328,8 +379,7 @@ static void test_wait_time(void **state)
 	/* The kernel's own figures of all sleeps, the short ones aside: those are up to a fifth of what a busy machine makes of them. */
 	assert_true(sum <= slept + hist_sum(a, M_WAIT_OTHER_NS));
 	assert_near(sum, w->value[0] + (hist_sum(a, M_WAIT_OTHER_NS) >= min_ns ? hist_sum(a, M_WAIT_OTHER_NS) : 0), slept / 5);
-	/* Looked at each 10 ms, or a little later: most are found before they end. */
-	assert_true(other <= sum / 2);
+	assert_true(other < sum); /* looked at each 10 ms, or later on a busy machine: some are found before they end */
 }
 
 #ifdef __x86_64__
@@ -349,7 +399,7 @@ static int turncoat(struct worker *self, void *arg)
 static void test_compat(void **state)
 {
 	struct worker *w = worker_start(turncoat, NULL);
-	bool found = false;
+	uint32_t all = 0, compat = 0;
 	struct live *l;
 
 	(void)state;
@@ -357,14 +407,16 @@ static void test_compat(void **state)
 	worker_settle(w);
 	l = live_profile(w);
 	worker_go(w);
-	while (!found) {
+	while (all < 100) {
 		samples_take(l);
+		all += samples_len;
 		for (size_t i = 0; i < samples_len; i++)
 			if (samples[i].head.flags & SO_STACK_COMPAT) {
-				found = true;
+				compat++;
 				assert_int_equal(samples[i].head.user_bytes, 0);
 			}
 	}
+	assert_true(compat >= 80);
 }
 #endif
 
@@ -375,6 +427,7 @@ int main(void)
 		LIVE_TEST(test_kernel_stack),
 		LIVE_TEST(test_cpu_time),
 		LIVE_TEST(test_wait_is_read_once),
+		LIVE_TEST(test_crowd),
 		LIVE_TEST(test_wait_time),
 #ifdef __x86_64__
 		LIVE_TEST(test_compat),

@@ -124,6 +124,7 @@ static void wait_over_three_intervals(void **state)
 	a = interval_close(base, 2 * S, false);
 	assert_int_equal(charged(a, 5), 900 * MS);
 	world_next(w);
+	wait_read(base - 50 * MS, 6); /* of a wait before it: too late */
 	a = interval_close(base, 3 * S, false);
 	assert_int_equal(charged(a, 5), S);
 	world_next(w);
@@ -147,7 +148,7 @@ static void stack_comes_in_the_next_interval(void **state)
 	world_next(w);
 	wait_read(base, 7);
 	base = wait_over(base, 40 * MS);
-	wait_read(base - 42 * MS, 8); /* too late */
+	wait_read(base - 42 * MS, 8); /* it is over */
 	base = wait_over(base, 30 * MS);
 	a = interval_close(base, 3 * S, false);
 	assert_int_equal(charged(a, 7), 40 * MS);

@@ -107,6 +107,11 @@ static bool look(struct interpreters *i, const struct young *y)
 	return err != -EAGAIN && err != -ENOENT;
 }
 
+void interpreters_look(struct interpreters *i, pid_t pid, unsigned slot)
+{
+	look(i, &(struct young){ .pid = pid, .slot = slot });
+}
+
 void interpreters_work(struct interpreters *i)
 {
 	uint64_t now = i->young_len ? clock_ns() : 0;

@@ -11,6 +11,8 @@ struct interpreters;
 struct interpreters *interpreters_new(int map, const struct part_reports *r);
 void interpreters_free(struct interpreters *i); /* NULL is accepted */
 void interpreters_process(struct interpreters *i, pid_t pid, unsigned slot, enum seen how);
+/* At once: of a process that is about to become an agent, so that its first stack has its Python frames. */
+void interpreters_look(struct interpreters *i, pid_t pid, unsigned slot);
 void interpreters_gone(struct interpreters *i, pid_t pid);
 /* Looks at some of those that are new: each takes 0.1 to 0.2 ms. */
 void interpreters_work(struct interpreters *i);

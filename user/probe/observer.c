@@ -401,6 +401,8 @@ int observer_seed(struct observer *o, const uint32_t *tgids, const uint32_t *slo
 {
 	int seeds = bpf_map__fd(o->skel->maps.seeds), added = 0, err = 0;
 
+	for (int i = 0; i < n && o->interpreters; i++)
+		interpreters_look(o->interpreters, (pid_t)tgids[i], slots[i]);
 	for (int i = 0; i < n && !err; i++)
 		err = bpf_map_update_elem(seeds, &tgids[i], &slots[i], BPF_ANY) ? -errno : 0;
 	for (int turn = 0; turn < SEED_TURNS && !err; turn++) {

@@ -14,11 +14,17 @@
 #include "lib/util.h"
 #include "stakeout.skel.h"
 
+/* Waits whose stacks are read: naming one costs the collector some 15 us, and an agent may have thousands of threads that wait and wake up. */
+#define LOOKS_A_S 2000
+#define LOOKS_BURST 256
+
 struct profiler {
 	struct stakeout_bpf *skel;
 	struct bpf_link **samples; /* by CPU; NULL: it is offline */
 	int cpus;
 	struct bpf_link *look;
+	double allowed; /* waits that may be read */
+	uint64_t allowed_ns; /* when that was */
 };
 
 /* Of a CPU, whoever runs there. It may come online later: then it is left out. */
@@ -97,6 +103,23 @@ void profiler_free(struct profiler *p)
 	free(p);
 }
 
+/* As many as have been allowed since, and how they are to be spread over those that there were last time. */
+static void look_begin(struct profiler *p, uint64_t min_ns)
+{
+	struct stakeout_bpf__bss *bss = p->skel->bss;
+	uint64_t now = clock_ns();
+
+	p->allowed += (now - p->allowed_ns) / 1e9 * LOOKS_A_S;
+	p->allowed_ns = now;
+	if (p->allowed > LOOKS_BURST)
+		p->allowed = LOOKS_BURST;
+	bss->look_min_ns = min_ns;
+	bss->look_left = (uint32_t)p->allowed;
+	bss->look_stride = 1 + bss->look_found / (bss->look_left + 1);
+	bss->look_phase = (bss->look_phase + 1) % bss->look_stride;
+	bss->look_found = 0;
+}
+
 int profiler_look(struct profiler *p, uint64_t min_ns)
 {
 	_cleanup_close_ int fd = -1;
@@ -105,12 +128,13 @@ int profiler_look(struct profiler *p, uint64_t min_ns)
 
 	if (!p->look)
 		return 0;
-	p->skel->bss->look_min_ns = min_ns;
 	fd = bpf_iter_create(bpf_link__fd(p->look));
 	if (fd < 0)
 		return -errno;
+	look_begin(p, min_ns);
 	do
 		n = read(fd, none, sizeof(none));
 	while (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)));
+	p->allowed -= (uint32_t)p->allowed - p->skel->bss->look_left;
 	return n < 0 ? -errno : 0;
 }
