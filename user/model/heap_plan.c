@@ -10,7 +10,7 @@
 /* Shorter by this where the limit ended the window, longer by that where it saw a call and ended by itself: in balance about one in twelve is cut. */
 #define SHORTER 0.6
 #define LONGER 1.045
-#define LONGER_EMPTY 1.01
+#define LONGER_EMPTY 1.003
 #define SMOOTH 0.05 /* share of the newest window in an average */
 #define PAIRED_GAPS 4 /* of traps that a gap between calls must be longer than, to need no second breakpoint */
 
@@ -86,6 +86,12 @@ static double smoothed(double old, double new)
 	return old + SMOOTH * (new - old);
 }
 
+/* The same for what begins at nothing: the first values are averaged. */
+static double averaged(double old, double new, unsigned n)
+{
+	return old + fmax(SMOOTH, 1.0 / n) * (new - old);
+}
+
 void heap_plan_adapt(struct heap_plan *p, const struct heap_sight *s)
 {
 	double factor = s->cut ? SHORTER : s->any ? LONGER : LONGER_EMPTY;
@@ -95,7 +101,7 @@ void heap_plan_adapt(struct heap_plan *p, const struct heap_sight *s)
 	if (s->any)
 		p->hits = smoothed(p->hits, s->counted);
 	p->windows++;
-	p->rate = smoothed(p->rate, s->rate);
-	p->counted = smoothed(p->counted, s->counted);
+	p->rate = averaged(p->rate, s->rate, p->windows);
+	p->counted = averaged(p->counted, s->counted, p->windows);
 	p->length_s = fmin(fmax(p->length_s * factor, HEAP_PLAN_MIN_S), HEAP_PLAN_MAX_S);
 }
