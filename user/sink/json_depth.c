@@ -58,7 +58,9 @@ static json_t *functions_json(const struct stacks *s, const struct sample_set *s
 
 	for (size_t i = 0; rows && i < len && i < FUNCTIONS_SHOWN; i++) {
 		json_t *j = frame_json(rows[i].frame);
+		char name[FRAME_TEXT];
 
+		json_object_set_new(j, "name", text_json(frame_function(rows[i].frame, name)));
 		json_object_set_new(j, "self", integer_json(rows[i].self));
 		json_object_set_new(j, "total", integer_json(rows[i].total));
 		json_array_append_new(list, j);

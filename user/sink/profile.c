@@ -13,8 +13,9 @@
 struct sums { /* by number of frame */
 	uint64_t *self, *total;
 	uint32_t *seen; /* in which sample last, from 1 */
-	uint32_t *row; /* the frame that stands for it */
+	uint32_t *row; /* the frame that stands for it, + 1; 0: not looked up */
 	size_t len;
+	uint32_t modules[MODULES_MAX], modules_len; /* frames that stand for code without names */
 };
 
 static void sums_fini(struct sums *s)
@@ -23,27 +24,6 @@ static void sums_fini(struct sums *s)
 	free(s->total);
 	free(s->seen);
 	free(s->row);
-}
-
-/* Frames without a name are as many as there are addresses: the first one of each module stands for the others. */
-static void sums_group(struct sums *sums, const struct stacks *s)
-{
-	uint32_t modules[MODULES_MAX], len = 0;
-
-	for (uint32_t i = 0; i < sums->len; i++) {
-		const struct frame *f = stacks_frame_at(s, i);
-		uint32_t m = 0;
-
-		sums->row[i] = i;
-		if (f->kind == FRAME_PROCESS || !frame_unnamed(f))
-			continue;
-		while (m < len && strcmp(stacks_frame_at(s, modules[m])->module, f->module))
-			m++;
-		if (m < len)
-			sums->row[i] = modules[m];
-		else if (len < MODULES_MAX)
-			modules[len++] = i;
-	}
 }
 
 static bool sums_init(struct sums *sums, const struct stacks *s)
@@ -57,10 +37,29 @@ static bool sums_init(struct sums *sums, const struct stacks *s)
 		.row = calloc(room, sizeof(*sums->row)),
 		.len = len,
 	};
-	if (!sums->self || !sums->total || !sums->seen || !sums->row)
-		return false;
-	sums_group(sums, s);
-	return true;
+	return sums->self && sums->total && sums->seen && sums->row;
+}
+
+/* Frames without a name are as many as there are addresses: the first one of each module stands for the others. */
+static uint32_t row_find(struct sums *sums, const struct stacks *s, uint32_t frame)
+{
+	const struct frame *f = stacks_frame_at(s, frame);
+
+	if (f->kind == FRAME_PROCESS || !frame_unnamed(f))
+		return frame;
+	for (uint32_t m = 0; m < sums->modules_len; m++)
+		if (!strcmp(stacks_frame_at(s, sums->modules[m])->module, f->module))
+			return sums->modules[m];
+	if (sums->modules_len < MODULES_MAX)
+		sums->modules[sums->modules_len++] = frame;
+	return frame;
+}
+
+static uint32_t row_of(struct sums *sums, const struct stacks *s, uint32_t frame)
+{
+	if (!sums->row[frame])
+		sums->row[frame] = row_find(sums, s, frame) + 1;
+	return sums->row[frame] - 1;
 }
 
 static bool has_python(const struct stacks *s, const uint32_t *frames, size_t len)
@@ -84,7 +83,7 @@ static void sums_add(struct sums *sums, const struct stacks *s, const struct sam
 	bool python = has_python(s, frames, len), top = true;
 
 	for (size_t i = 0; i < len; i++) {
-		uint32_t row = frames[i] < sums->len ? sums->row[frames[i]] : 0;
+		uint32_t row = row_of(sums, s, frames[i]);
 
 		if (!frame_counts(stacks_frame_at(s, row), python))
 			continue;
@@ -115,7 +114,7 @@ static void sums_own(struct sums *sums, const struct stacks *s, const struct sam
 	const uint32_t *frames = stacks_at(s, sample->stack, &len);
 
 	for (size_t i = 0; i < len; i++) {
-		if (frames[i] >= sums->len || frame_role(stacks_frame_at(s, frames[i])) != ROLE_OWN)
+		if (frame_role(stacks_frame_at(s, frames[i])) != ROLE_OWN)
 			continue;
 		sums->self[frames[i]] += sample->value;
 		sums->total[frames[i]] += sample->value;

@@ -6,6 +6,7 @@
 #include "sink/terminal_parts.h"
 
 #define RIVALS_SHOWN 5
+#define FAR_S (100 * 86400.0) /* a limit that is further off concerns nobody */
 #define RUNNABLE_TOLD 0.01 /* of the time observed */
 
 static uint64_t rivals_sum(const struct agent_data *a)
@@ -85,7 +86,7 @@ void terminal_limits(const struct screen *s, const struct agent_data *a)
 /* "reaches its limit of 512 MiB in 5.00 min (4.60 min to 5.50 min)" */
 static void para_limit(struct para *p, const struct outlook *o)
 {
-	if (o->to_limit_s < 0 || o->verdict != OUTLOOK_GROWING)
+	if (o->to_limit_s < 0 || o->to_limit_s > FAR_S || o->verdict != OUTLOOK_GROWING)
 		return;
 	para_part(p, "reaches its limit of %s in %s", bytes_text((double)o->limit_bytes), ns_text(o->to_limit_s * 1e9));
 	if (o->to_limit_low_s >= 0 && o->to_limit_high_s >= 0)
