@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 // Burns CPU time in three functions: 50, 30 and 20 % of it, by the process's own clock. burn.js SECONDS
-// Each has a loop of its own, so that it is soon compiled: what the interpreter runs is in no perf map.
 'use strict';
 
 function cpuSeconds() {
