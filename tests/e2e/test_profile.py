@@ -118,6 +118,16 @@ def test_node(stakeout):
     assert_shares(stacks, "node::Start")
 
 
+def test_short_lived_tools(stakeout, tmp_path):
+    """A process that ends after 20 ms has names as long as somebody looks at what it has mapped in that time: for most of its samples."""
+    program = compile_c(tmp_path, "burn.c")
+    _, stacks = sample(stakeout, "sh", "-c", f"for i in $(seq 60); do {program} 0.02 0.02; done")
+    tools = [(frames, weight) for frames, weight in stacks if frames[0] == "burn"]
+    named = sum(weight for frames, weight in tools if any(name in frames for name in SHARES))
+    assert sum(weight for _, weight in tools) >= 0.8 * 60 * 0.02 * NS
+    assert named >= 0.5 * sum(weight for _, weight in tools)
+
+
 @pytest.mark.parametrize("language", ["c", "python"])
 def test_waits(stakeout, tmp_path, language):
     command = [compile_c(tmp_path, "wait.c")] if language == "c" else [PYTHON, BURNERS / "wait.py"]

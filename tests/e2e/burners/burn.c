@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Burns CPU time in three functions: 50, 30 and 20 % of it, by the thread's own clock. burn SECONDS */
+/* Burns CPU time in three functions: 50, 30 and 20 % of it, by the thread's own clock. burn SECONDS [SECONDS A ROUND] */
 #include <stdlib.h>
 #include <time.h>
 
@@ -44,12 +44,12 @@ __attribute__((noinline)) void fifth(double unit)
 
 int main(int argc, char **argv)
 {
-	int rounds = argc > 1 ? (int)(atof(argv[1]) * 10) : 10;
+	double unit = (argc > 2 ? atof(argv[2]) : 0.1) / 10;
 
-	while (rounds--) {
-		half(0.01);
-		third(0.01);
-		fifth(0.01);
+	for (int rounds = (int)(atof(argv[1]) / unit / 10 + 0.5); rounds; rounds--) {
+		half(unit);
+		third(unit);
+		fifth(unit);
 	}
 	return 0;
 }
