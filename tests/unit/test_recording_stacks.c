@@ -543,7 +543,8 @@ static void unknown_things(void **ctx)
 {
 	struct recording *r = read_text(
 		LINE(FRAMES("1", "{\"name\":\"f\",\"column\":7,\"kind\":\"wasm\"}") "," STACKS("1", "[1]") ",\"maps\":[1]")
-			AGENT("0", "\"samples\":{\"cpu_ns\":[[1,5,99]],\"gpu_ns\":\"?\"},\"heap\":{\"mode\":\"psychic\",\"windows\":4},\"gauges\":{\"memory_limit_bytes\":7,\"new\":8},"
+			AGENT("0", "\"samples\":{\"cpu_ns\":[[1,5,99]],\"gpu_ns\":\"?\"},\"heap\":{\"mode\":\"psychic\",\"windows\":4},"
+				   "\"gauges\":{\"memory_limit_bytes\":7,\"new\":8},"
 				   "\"rivals\":[{\"name\":\"x\",\"ns\":3,\"cpu\":1}],\"hist\":{\"newer_ns\":{}}"));
 
 	(void)ctx;
