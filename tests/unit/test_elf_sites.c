@@ -45,27 +45,23 @@ static int open_of(const void *function)
 	return fd;
 }
 
+/* Functions that nobody probes: an observer may be at work on this machine, and its breakpoints show in memory. */
 static void functions_are_where_the_linker_put_them(void **state)
 {
-	struct elf_site sites[] = { { .name = "getaddrinfo" }, { .name = "freeaddrinf*" }, { .name = "no_such_function" } };
-	const uint64_t truth[] = { (uintptr_t)dlsym(RTLD_DEFAULT, "getaddrinfo"), (uintptr_t)dlsym(RTLD_DEFAULT, "freeaddrinfo") };
+	struct elf_site sites[] = { { .name = "bsearch" }, { .name = "lsearc*" }, { .name = "no_such_function" } };
 	void *libc = dlopen("libc.so.6", RTLD_NOW);
-	const void *in_libc = dlsym(libc, "qsort");
-	_cleanup_close_ int fd = open_of(in_libc);
+	const void *truth[] = { dlsym(libc, "bsearch"), dlsym(libc, "lsearch") };
+	_cleanup_close_ int fd = open_of(truth[0]);
 	uint8_t bytes[16];
 
 	(void)state;
 	assert_int_equal(elf_fit(fd), ELF_FITS);
 	assert_int_equal(elf_sites_find(fd, sites, 3), 2);
 	for (int i = 0; i < 2; i++) {
-		const struct mapped_file *m = file_of(in_libc);
-		const void *real = dlsym(libc, i ? "freeaddrinfo" : "getaddrinfo");
-
-		assert_true(truth[i]); /* perhaps the sanitizer's own */
-		assert_true(m->bias + sites[i].address == (uintptr_t)real);
+		assert_true(file_of(truth[0])->bias + sites[i].address == (uintptr_t)truth[i]);
 		assert_true(sites[i].size);
 		assert_int_equal(pread(fd, bytes, sizeof(bytes), sites[i].offset), sizeof(bytes));
-		assert_memory_equal(bytes, real, sizeof(bytes));
+		assert_memory_equal(bytes, truth[i], sizeof(bytes));
 	}
 	assert_int_equal(sites[2].offset, 0);
 	dlclose(libc);
