@@ -8,6 +8,9 @@
  * looked at: threads of sub-interpreters with a lock of their own (3.12) have no frames here.
  *
  * Whatever the process's memory says is bounded here: a chain by the room for frames, the list by PYTHON_THREADS_MAX.
+ *
+ * Some 0.7 us and 0.25 us a frame (medians by bpf_stats, 6.18: 2.3, 5.8, 15 us at 5, 20, 60 frames), half of it for the code objects' identity. A thread
+ * that is the 20th of the list: 3 us more.
  */
 #ifndef STAKEOUT_PYTHON_BPF_H
 #define STAKEOUT_PYTHON_BPF_H
@@ -224,6 +227,9 @@ static __always_inline u32 python_walk_with(struct task_struct *t, struct so_pyt
 	w.python = bpf_map_lookup_elem(&pythons, &tgid);
 	if (!w.python || !python_state_find(&w, other))
 		return 0;
+	/* Until 6.7 ("bpf: verify callbacks as if they are called unknown number of times") the verifier took a callback for one that is run once: what
+	 * it knows to be 0 before would be so in every turn, and what is for other turns would be thrown out as dead code. */
+	w.len = w.python->offsets[SO_PYTHON_ZERO];
 	if (!python_leaf(&w, other))
 		w.cut = true;
 	else /* a shim for each frame, at worst, and one turn to find the end */

@@ -387,6 +387,7 @@ enum so_python_offset {
 	SO_PYTHON_CODE_WORD = 9, /* in a code object: the 8 bytes with its first line */
 	SO_PYTHON_CODE_NAME = 10, /* the plain name, which always carries its hash; counted from SO_PYTHON_CODE_WORD */
 	SO_PYTHON_TEXT_HASH = 11, /* in a string: its hash */
+	SO_PYTHON_ZERO = 12, /* 0, which verifiers don't know */
 };
 #define SO_PYTHON_NONE 0xffffffff
 

@@ -25,14 +25,13 @@ def interpreters():
 
 
 def stacks_of(recording, samples):
-    """Weights by the Python frames of the stacks: (function, file, first line), innermost first. Without the first interval: a process is sampled some
-    milliseconds before it is known to run an interpreter."""
+    """Weights by the Python frames of the stacks: (function, file, first line), innermost first."""
     frames, stacks, sums = {}, {}, Counter()
     for line in recording.lines:
         if line["kind"] == "stacks":
             frames.update(enumerate(line.get("frames", []), line.get("first_frame", 0)))
             stacks.update(enumerate(line.get("stacks", []), line.get("first_stack", 0)))
-    for agent in (agent for interval in recording.intervals[1:] for agent in interval["agents"]):
+    for agent in recording.total["agents"]:
         for stack, weight in agent.get("samples", {}).get(samples, []):
             python = [frames[n] for n in stacks.get(stack, []) if frames[n]["kind"] == "python"]
             sums[tuple((f["name"], f.get("file", ""), f.get("line", 0)) for f in python)] += weight
@@ -108,7 +107,7 @@ def test_one_code_object_in_the_place_of_another(stakeout, agents):
         if stack and stack[0][0].startswith("short_lived_"):
             shares[stack[0][:2]] += weight / 0.1e9
     assert set(shares) == {(f"short_lived_{n}", f"<made up {n}>") for n in range(10)}
-    assert all(0.6 < share < 1.1 for share in shares.values()), shares # some 50 samples each; the last ones may come too late for a name
+    assert all(0.3 < share < 1.5 for share in shares.values()), shares  # some 50 samples each; the last ones may come too late for a name
 
 
 @pytest.mark.parametrize("what", ["cycle", "broken_code"])
