@@ -16,6 +16,8 @@
 #define BATCH_BUSY_BYTES (256 * 1024) /* a drain that brought more than this comes too late, */
 #define BATCH_CALM_BYTES (32 * 1024) /* less than this too early */
 #define FLUSH_TRIES 10
+#define LOOKS_AFTER 4 /* times the shortest wait: for so long after the last record waits are looked at */
+#define LOOK_SHARE 20 /* a look, which goes over all tasks of the machine, takes at most this part of the time */
 #define STACKS_DRAIN_MS 20.0 /* with stacks: a process should still be there when its addresses get their names */
 
 /* A handler on another CPU may have taken its time stamp but not yet shown that it staged something: a plain drain leaves that much
@@ -28,7 +30,9 @@ struct collector {
 	struct merge *merge;
 	struct limits *limits;
 	struct symbolizer *symbolizer; /* NULL: no stacks are taken */
-	uint64_t look_min_ns, looked_ns; /* waits whose stacks are read: from this long; 0: none are. When it was done last */
+	uint64_t look_min_ns; /* waits whose stacks are read: from this long; 0: none are */
+	uint64_t looked_ns, look_ns; /* when that was done last, and how long it took */
+	uint64_t active_ns; /* when records, or agents, came in last, or waits were left for the next look */
 	double pause_ms, drain_max_ms;
 	struct so_snap *snaps;
 	int snaps_len, snaps_cap;
@@ -160,20 +164,40 @@ static void on_stack(void *ctx, const struct so_stack *s)
 		world_stack(c->world, s, symbolizer_stack(c->symbolizer, s, world_stacks(c->world)));
 }
 
-/* Has waits looked at, about once in half their shortest length, and works off the stacks that are there. */
+/* Whether there can be waits that have not been looked at: each begins with a record. */
+static bool looks_matter(const struct collector *c, uint64_t now)
+{
+	return c->look_min_ns && now - c->active_ns < LOOKS_AFTER * c->look_min_ns;
+}
+
+/* Has waits looked at, about once in half their shortest length, or, where there are many tasks, as often as LOOK_SHARE allows. */
+static int waits_look(struct collector *c)
+{
+	uint64_t now = clock_ns(), pause_ns = LOOK_SHARE * c->look_ns;
+	int left;
+
+	if (pause_ns < c->look_min_ns / 2)
+		pause_ns = c->look_min_ns / 2;
+	if (!looks_matter(c, now) || now - c->looked_ns < pause_ns)
+		return 0;
+	left = observer_look(c->observer, c->look_min_ns);
+	c->looked_ns = now;
+	c->look_ns = clock_ns() - now;
+	if (left > 0)
+		c->active_ns = now;
+	return left < 0 ? left : 0;
+}
+
+/* Has waits looked at, and works off the stacks that are there. */
 static int stacks_work(struct collector *c)
 {
-	uint64_t now = clock_ns();
 	int n;
 
 	if (!c->symbolizer)
 		return 0;
-	if (c->look_min_ns && now - c->looked_ns >= c->look_min_ns / 2) {
-		c->looked_ns = now;
-		n = observer_look(c->observer, c->look_min_ns);
-		if (n < 0)
-			return n;
-	}
+	n = waits_look(c);
+	if (n < 0)
+		return n;
 	n = observer_stacks(c->observer, on_stack, c);
 	symbolizer_work(c->symbolizer);
 	return n < 0 ? n : 0;
@@ -206,7 +230,7 @@ static void pause_adapt(struct collector *c, int64_t bytes)
 		c->pause_ms *= 2;
 	if (c->pause_ms < DRAIN_MIN_MS)
 		c->pause_ms = DRAIN_MIN_MS;
-	if (c->look_min_ns && c->pause_ms > c->look_min_ns / 2e6)
+	if (looks_matter(c, clock_ns()) && c->pause_ms > c->look_min_ns / 2e6)
 		c->pause_ms = c->look_min_ns / 2e6;
 	if ((bytes || c->symbolizer) && c->pause_ms > c->drain_max_ms)
 		c->pause_ms = c->drain_max_ms;
@@ -223,6 +247,8 @@ int64_t collector_drain(struct collector *c)
 
 	if (bytes < 0)
 		return bytes;
+	if (bytes)
+		c->active_ns = now;
 	pause_adapt(c, bytes);
 	if (busy == 0)
 		merge_run(c->merge, now - SETTLE_NS, on_record, c);
@@ -322,6 +348,7 @@ static void limits_close(struct collector *c)
 int collector_baseline(struct collector *c)
 {
 	limits_base(c);
+	c->active_ns = clock_ns();
 	return snapshot_apply(c);
 }
 

@@ -60,7 +60,8 @@ void observer_process_gone(struct observer *o, uint32_t tgid);
 /* Hands each stack sample in the ring of stacks to fn; their sizes have been checked. Returns how many, or a negative errno. */
 typedef void (*observer_stack_fn)(void *ctx, const struct so_stack *s);
 int observer_stacks(struct observer *o, observer_stack_fn fn, void *ctx);
-/* Has the stacks of tasks read whose wait has lasted for min_ns and has not been read yet (probe offcpu). 0 or negative errno. */
+/* Has the stacks of tasks read whose wait has lasted for min_ns and has not been read yet (probe offcpu). 0; 1: there are more than
+ * it reads at once; or negative errno. */
 int observer_look(struct observer *o, uint64_t min_ns);
 /* Reads all tasks of all agents. fn gets the entries in the order of the kernel's task list. */
 typedef void (*observer_snap_fn)(void *ctx, const struct so_snap *s);

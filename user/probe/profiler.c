@@ -123,6 +123,7 @@ static void look_begin(struct profiler *p, uint64_t min_ns)
 int profiler_look(struct profiler *p, uint64_t min_ns)
 {
 	_cleanup_close_ int fd = -1;
+	uint32_t read_len;
 	char none[64]; /* nothing is written: the stacks go into their ring */
 	ssize_t n;
 
@@ -135,6 +136,9 @@ int profiler_look(struct profiler *p, uint64_t min_ns)
 	do
 		n = read(fd, none, sizeof(none));
 	while (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)));
-	p->allowed -= (uint32_t)p->allowed - p->skel->bss->look_left;
-	return n < 0 ? -errno : 0;
+	if (n < 0)
+		return -errno;
+	read_len = (uint32_t)p->allowed - p->skel->bss->look_left;
+	p->allowed -= read_len;
+	return p->skel->bss->look_found > read_len;
 }
