@@ -15,7 +15,25 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define TASK_DEAD 0x80
-#define RIVAL_MIN_NS 50000 /* a shorter stint of somebody else is not looked at: no clock is read, no table touched */
+#define LIMIT_SLACK_NS 100000
+#define RIVAL_MIN_NS 50000 /* shorter stints, and waits, are not looked at: no clock is read, no table touched */
+#define STINTS 16 /* a power of two */
+
+/* The last longer stints on each CPU, of anybody. */
+struct stint {
+	u64 from_ns, to_ns; /* by the scheduler's clock */
+	char comm[SO_COMM_BYTES]; /* of the process */
+};
+struct stints {
+	u64 n; /* ever noted: the next one's place is its remainder */
+	struct stint last[STINTS];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct stints);
+} stints SEC(".maps");
 
 /* Who ran while an agent's task was runnable and waited for that CPU: the collector takes it out at each interval. */
 struct rival_key {
@@ -29,33 +47,74 @@ struct {
 	__type(key, struct rival_key);
 	__type(value, u64);
 } rivals SEC(".maps");
-#define LIMIT_SLACK_NS 100000
+
+struct rival_walk {
+	struct stints *all;
+	u64 from_ns; /* since when the task waited */
+	u32 agent;
+};
+
+/* Newest first, back to the one that ran when the wait began. */
+static int rival_walk(u32 turn, struct rival_walk *w)
+{
+	struct stint *s = &w->all->last[(w->all->n - 1 - turn) & (STINTS - 1)];
+	struct rival_key key = { .agent = w->agent };
+	u64 from = s->from_ns > w->from_ns ? s->from_ns : w->from_ns, ns, *sum;
+
+	if (s->to_ns <= from)
+		return 1;
+	ns = s->to_ns - from;
+	__builtin_memcpy(key.comm, s->comm, sizeof(key.comm));
+	sum = bpf_map_lookup_elem(&rivals, &key);
+	if (sum)
+		__sync_fetch_and_add(sum, ns);
+	else
+		bpf_map_update_elem(&rivals, &key, &ns, BPF_NOEXIST);
+	return 0;
+}
+
+/* prev, of anybody, leaves the CPU after a longer stint, or one of a class that keeps no prev_sum_exec_runtime: that is noted. */
+static __noinline int stint_note(struct task_struct *prev)
+{
+	u64 from = prev->sched_info.last_arrival, to;
+	struct stints *all;
+	struct stint *s;
+	u32 key = 0;
+
+	if (!prev->pid)
+		return 0;
+	to = bpf_ktime_get_ns() - clock_offset_ns;
+	all = bpf_map_lookup_elem(&stints, &key);
+	if (!all || to < from + RIVAL_MIN_NS)
+		return 0;
+	s = &all->last[all->n++ & (STINTS - 1)];
+	s->from_ns = from;
+	s->to_ns = to;
+	bpf_probe_read_kernel(s->comm, sizeof(s->comm), prev->group_leader->comm);
+	return 0;
+}
 
 /*
- * The task that leaves ran for a while; the one that comes may have waited for its end. Of a wait that outlasted several others' stints, only the
- * last one shows. At this tracepoint the scheduler has not touched either's sched_info yet (prepare_task_switch comes later).
+ * next, of an agent, comes to a CPU that it waited for: who had it meanwhile? At this tracepoint the scheduler has not touched its sched_info yet
+ * (prepare_task_switch() comes later).
  */
-static __always_inline void rival_note(struct task_struct *prev, struct task_struct *next)
+static __always_inline void rivals_note(struct task_struct *next)
 {
-	u64 ran = prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime, queued = next->sched_info.last_queued, *sum, waited;
-	struct rival_key key = {};
+	struct rival_walk walk = { .from_ns = next->sched_info.last_queued };
 	struct membership *m;
+	u32 key = 0;
 
-	if (ran < RIVAL_MIN_NS || !queued || !prev->pid)
+	if (!walk.from_ns)
+		return;
+	walk.all = bpf_map_lookup_elem(&stints, &key);
+	/* Nobody's longer stint ended since: the common case. */
+	if (!walk.all || walk.all->last[(walk.all->n - 1) & (STINTS - 1)].to_ns < walk.from_ns + RIVAL_MIN_NS)
 		return;
 	m = bpf_task_storage_get(&tasks, next, 0, 0);
 	if (!m)
 		return;
-	waited = positive(bpf_ktime_get_ns() - clock_offset_ns - queued);
-	if (ran > waited)
-		ran = waited;
-	key.agent = m->agent;
-	bpf_probe_read_kernel(key.comm, sizeof(key.comm), prev->group_leader->comm);
-	sum = bpf_map_lookup_elem(&rivals, &key);
-	if (sum)
-		__sync_fetch_and_add(sum, ran);
-	else
-		bpf_map_update_elem(&rivals, &key, &ran, BPF_NOEXIST);
+	walk.agent = m->agent;
+	bpf_loop(STINTS, rival_walk, &walk, 0);
 }
 
 SEC("?tp_btf/sched_switch")
@@ -66,8 +125,10 @@ int BPF_PROG(sched__switch, bool preempt, struct task_struct *prev, struct task_
 	struct so_lane *l;
 	u32 wait, next_wait = SO_WAIT_NONE, flags = 0;
 
+	if (prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime >= RIVAL_MIN_NS)
+		stint_note(prev);
 	if (next->bpf_storage)
-		rival_note(prev, next);
+		rivals_note(next);
 	if (!prev->bpf_storage)
 		return 0;
 	m = bpf_task_storage_get(&tasks, prev, 0, 0);
