@@ -81,7 +81,7 @@ static bool symbol_keep(struct symbols *s, const GElf_Sym *sym, const char *name
 		s->at = p;
 		s->cap = cap;
 	}
-	if (!text_keep(s, name, strlen(name), &text))
+	if (!text_keep(s, name, strcspn(name, "@"), &text)) /* without the version: "name@@GLIBC_2.34" */
 		return false;
 	s->at[s->len++] = (struct symbol){
 		.address = sym->st_value,
