@@ -16,10 +16,9 @@
 #define HZ 997.0
 #define MAGIC 0x5ca1ab1e0ddba115ULL
 #define MAGICS 64
-#define BURN_NS 300000000ULL
 #define KERNEL_ADDRESS (1ULL << 63)
 #define SAMPLES_MAX 65536
-#define SAMPLES_MIN 5 /* of some 300: in an emulator that gets no CPU itself, many ticks of the timer become one */
+#define SAMPLES_WANTED 200
 
 /* What a test keeps of the samples. */
 struct taken {
@@ -44,19 +43,19 @@ static void on_stack(void *ctx, const struct so_stack *s)
 		n->magics += user[i] == MAGIC;
 }
 
-static void samples_take(struct live *l)
+static void samples_more(struct live *l)
 {
-	samples_len = 0;
 	assert_true(observer_stacks(l->observer, on_stack, NULL) >= 0);
 }
 
-static uint64_t cpu_ns(void)
+static void samples_take(struct live *l)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return t.tv_sec * NS_PER_S + t.tv_nsec;
+	samples_len = 0;
+	samples_more(l);
 }
+
+/* A worker works on until the test has enough. */
+static volatile uint64_t *stop;
 
 /* In a section of its own, so that its bounds are known. */
 __attribute__((section("burn_text"), noinline)) static void burn(void)
@@ -84,13 +83,14 @@ __attribute__((noinline)) static void with_magic(void (*fn)(void))
 
 static void burn_long(void)
 {
-	for (uint64_t end = cpu_ns() + BURN_NS; cpu_ns() < end;)
+	while (!*stop)
 		burn();
 }
 
 static int burner(struct worker *self, void *arg)
 {
 	(void)arg;
+	stop = &self->value[0];
 	worker_pause(self);
 	with_magic(burn_long);
 	worker_pause(self);
@@ -117,12 +117,14 @@ static struct live *profile_run(worker_fn fn)
 	l = live_profile(w);
 	worker_go(stranger);
 	worker_go(w);
-	live_until(l, w);
+	for (samples_len = 0; samples_len < SAMPLES_WANTED;)
+		samples_more(l);
+	w->value[0] = stranger->value[0] = 1;
+	worker_settle(w);
 	worker_settle(stranger);
-	samples_take(l);
+	samples_more(l);
 	observer_counts_read(l->observer, &counts);
 	assert_int_equal(counts.seen[SO_STACK], samples_len);
-	assert_true(samples_len >= SAMPLES_MIN);
 	for (size_t i = 0; i < samples_len; i++) {
 		const struct so_stack *s = &samples[i].head;
 
@@ -153,7 +155,7 @@ static void test_user_stack(void **state)
 		assert_true(s->user_bytes >= MAGICS * 8);
 		assert_int_equal(s->flags & SO_STACK_COMPAT, 0);
 	}
-	assert_true(burning > samples_len / 2);
+	assert_true(burning > samples_len * 9 / 10);
 }
 
 static void read_zeros(void)
@@ -161,7 +163,7 @@ static void read_zeros(void)
 	static char buf[1 << 20];
 	int fd = open("/dev/zero", O_RDONLY);
 
-	for (uint64_t end = cpu_ns() + BURN_NS; cpu_ns() < end;)
+	while (!*stop)
 		worker_check(read(fd, buf, sizeof(buf)) == sizeof(buf));
 	close(fd);
 }
@@ -169,6 +171,7 @@ static void read_zeros(void)
 static int reader(struct worker *self, void *arg)
 {
 	(void)arg;
+	stop = &self->value[0];
 	worker_pause(self);
 	with_magic(read_zeros);
 	worker_pause(self);
@@ -188,11 +191,11 @@ static void test_kernel_stack(void **state)
 		assert_true(samples[i].kernel_leaf >= KERNEL_ADDRESS);
 		within += samples[i].magics >= MAGICS; /* the user's part is there as well */
 	}
-	assert_true(within > samples_len / 2);
+	assert_true(within > samples_len * 8 / 10);
 }
 
 /* A sample is taken wherever the timer finds the task: each run of the task is measured to a period, give or take. That it is not too little is
- * tested where no emulator is in the way (tests/e2e/test_profile.py). */
+ * tested where no emulator is in the way, which may get no CPU itself for a while (tests/e2e/test_profile.py). */
 static void test_cpu_time(void **state)
 {
 	struct worker *w = worker_start(burner, NULL), *stranger = worker_start(burner, NULL);
@@ -208,17 +211,18 @@ static void test_cpu_time(void **state)
 	assert_int_equal(collector_stacks(l->collector, 0), 0);
 	worker_go(stranger);
 	worker_go(w);
-	live_until(l, w);
+	while (collector_counts(l->collector)->received[SO_STACK] < SAMPLES_WANTED)
+		assert_true(collector_drain(l->collector) >= 0);
+	w->value[0] = stranger->value[0] = 1;
+	worker_settle(w);
 	worker_settle(stranger);
 	a = live_close(l, true, 0); /* which also checks that seen = received + lost */
 	cpu = counter_of(a, M_CPU_USER_NS) + counter_of(a, M_CPU_SYSTEM_NS);
 	sampled = sample_set_sum(&a->samples[SAMPLE_CPU_NS]);
 	runs = hist_count(a, M_ONCPU_NS);
 	assert_int_equal(counter_of(a, M_PROFILE_SAMPLES) * (uint64_t)period, sampled);
-	assert_true(cpu >= BURN_NS);
 	/* An error of a run lies evenly between minus one and one period: its variance is a sixth of a period's square at most. */
 	assert_true(sampled <= cpu + 6 * sqrt(runs / 6) * period + cpu / 50);
-	assert_true(sampled > 0);
 }
 
 static int waiter(struct worker *self, void *arg)
@@ -341,20 +345,14 @@ static void test_crowd(void **state)
 }
 
 #define NAPS 5
+#define NAP_NS 80000000ULL
 
 static int napper(struct worker *self, void *arg)
 {
 	(void)arg;
 	worker_pause(self);
-	self->value[0] = 0;
-	for (int i = 0; i < NAPS; i++) {
-		uint64_t before = clock_ns();
-
-		nanosleep(&(struct timespec){ .tv_nsec = 80000000 }, NULL);
-		self->value[0] += clock_ns() - before;
-		for (int j = 0; j < 10; j++) /* too short to be looked at */
-			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
-	}
+	for (int i = 0; i < NAPS; i++)
+		nanosleep(&(struct timespec){ .tv_nsec = NAP_NS }, NULL);
 	worker_pause(self);
 	return 0;
 }
@@ -384,9 +382,8 @@ static void test_wait_time(void **state)
 		other += sorted[i].stack == STACK_OTHER ? sorted[i].value : 0;
 	free(sorted);
 	slept = hist_sum(a, M_WAIT_SLEEP_NS);
-	/* The kernel's own figures of all sleeps, the short ones aside: those are up to a fifth of what a busy machine makes of them. */
-	assert_true(sum <= slept + hist_sum(a, M_WAIT_OTHER_NS));
-	assert_near(sum, w->value[0] + (hist_sum(a, M_WAIT_OTHER_NS) >= min_ns ? hist_sum(a, M_WAIT_OTHER_NS) : 0), slept / 5);
+	assert_true(slept >= NAPS * NAP_NS);
+	assert_in_range(sum, slept, slept + hist_sum(a, M_WAIT_OTHER_NS)); /* its naps, and its waits for the test's word if they are long */
 	assert_true(other < sum); /* looked at each 10 ms, or later on a busy machine: some are found before they end */
 }
 
