@@ -56,7 +56,7 @@ $(SKEL): $(O)/stakeout.bpf.o
 	$(Q)$(BPFTOOL) gen skeleton $< name stakeout_bpf > $@
 
 # Only the probe layer sees the skeleton.
-$(call obj,$(wildcard user/probe/*.c)): $(SKEL)
+$(call obj,$(wildcard user/probe/*.c) tests/live/test_heap_windows.c): $(SKEL)
 
 $(O)/%.o: %.c
 	$(call say,CC,$<)
