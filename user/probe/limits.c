@@ -16,7 +16,7 @@
 #include "lib/util.h"
 #include "probe/cgroups.h"
 
-#define LEVELS_OPEN 128 /* cgroups whose files are kept open */
+#define LEVELS_OPEN 96 /* cgroups whose files are kept open: up to 5 each */
 #define LEVELS_BRIEF 64 /* of the others, so many a round are read, in turn: what their sums grow by shows that much later */
 #define DEPTH_MAX 16 /* of nesting; what lies deeper is left out */
 #define REVISITS 8 /* processes a round that are looked at again: they may have moved */
