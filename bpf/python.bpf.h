@@ -163,8 +163,10 @@ static __always_inline void python_frame_add(struct python_walk *w, bool other, 
 {
 	const struct so_python *python = w->python;
 	u64 at = python_field(w, python->offsets[SO_PYTHON_FRAME_AT]);
-	struct so_python_frame *f = &w->frames[len];
+	struct so_python_frame *f;
 
+	barrier_var(len); /* it is less, which 6.1's verifier lost sight of in some programs; and the compiler would leave this out */
+	f = &w->frames[len & (SO_STACK_PYTHON_MAX - 1)];
 	f->code = python_field(w, python->offsets[SO_PYTHON_FRAME_CODE]);
 	f->at = python->version < PYTHON_3_11 ? (u32)at : at; /* f_lasti is an int */
 	f->flags = python_is_entry(w) ? SO_PYTHON_ENTRY : 0;
