@@ -438,6 +438,36 @@ static void records_become_figures(void **state)
 	world_free(world);
 }
 
+/* What the agent's last process leaves is the state at the end: also after its blocks are gone. */
+static void what_is_left_at_the_end_is_told(void **state)
+{
+	const struct so_exit end = { .head = { SO_EXIT, 4, 1, 10, 3 * S }, .tgid = 10, .group_dead = 1 };
+	const struct so_cycle dead = { .head = { SO_CYCLE, 1, 1, 10, 3 * S + 1 }, .gap_ns = 1, .flags = SO_CYCLE_DEAD };
+	const struct agent_data *const *agents;
+	const struct agent_data *a;
+	int n;
+
+	(void)state;
+	setup_agent();
+	tell_alloc(2 * S, 0x1000, 100);
+	tell_alloc(2 * S, 0x2000, 200);
+	tell_free(2 * S + 5, 0x1000, 0);
+	world_record(world, &end.head);
+	world_record(world, &dead.head);
+	world_close_begin(world, 9 * S);
+	world_close_end(world, true);
+	agents = world_interval(world, &n);
+	assert_int_equal(n, 1);
+	a = agents[0];
+	assert_false(a->alive);
+	assert_int_equal(a->metrics.value[M_HEAP_LIVE_BLOCKS], 1);
+	assert_int_equal(a->metrics.value[M_HEAP_LIVE_BYTES], 200);
+	assert_int_equal(sample_set_sum(&a->samples[SAMPLE_LIVE_BYTES]), 200);
+	assert_int_equal(sample_set_sum(&a->samples[SAMPLE_LIVE_BLOCKS]), 1);
+	assert_int_equal(sample_set_sum(&a->samples[SAMPLE_ALLOC_BYTES]), 300);
+	world_free(world);
+}
+
 static void pauses_go_to_their_generation(void **state)
 {
 	static const uint8_t generations[] = { SO_GENERATION_UNKNOWN, SO_GENERATION_YOUNG, SO_GENERATION_MIDDLE, SO_GENERATION_FULL, 77 };
@@ -470,6 +500,7 @@ int main(void)
 		cmocka_unit_test(leaks_are_named),
 		cmocka_unit_test(what_does_not_leak_is_not_named),
 		cmocka_unit_test(records_become_figures),
+		cmocka_unit_test(what_is_left_at_the_end_is_told),
 		cmocka_unit_test(pauses_go_to_their_generation),
 	};
 

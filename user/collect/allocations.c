@@ -130,14 +130,14 @@ void allocations_proc_end(struct proc *p)
 	p->blocks = NULL;
 }
 
-void allocations_close(struct world *w, struct agent *a, uint64_t now_ns)
+static void state_tell(struct agent *a, uint64_t now_ns)
 {
 	struct sample_set *s = a->cur.samples;
 	struct heap_totals t;
 
-	(void)w;
-	if (!a->sites)
-		return;
+	for (int i = 0; i < SAMPLE_COUNT; i++) /* a state that was told before, of processes that are gone */
+		if (sample_infos[i].probe == PROBE_HEAP && sample_infos[i].last)
+			sample_set_reset(&s[i]);
 	sites_totals(a->sites, &t);
 	a->cur.metrics.value[M_HEAP_LIVE_BYTES] = t.live_bytes;
 	a->cur.metrics.value[M_HEAP_LIVE_BLOCKS] = t.live_blocks;
@@ -149,4 +149,16 @@ void allocations_close(struct world *w, struct agent *a, uint64_t now_ns)
 			    [SITES_LIVE_BLOCKS] = &s[SAMPLE_LIVE_BLOCKS],
 			    [SITES_LEAK_BYTES] = &s[SAMPLE_LEAK_BYTES],
 		    });
+}
+
+void allocations_last_proc(struct world *w, struct agent *a)
+{
+	if (a->sites)
+		state_tell(a, w->now_ns);
+}
+
+void allocations_close(struct agent *a, uint64_t now_ns)
+{
+	if (a->sites && a->procs) /* else its last process has told */
+		state_tell(a, now_ns);
 }

@@ -90,6 +90,8 @@ void proc_remove(struct world *w, struct proc *p)
 
 	sockets_proc_end(w, p);
 	account_proc_end(w, p);
+	if (a->procs == 1)
+		allocations_last_proc(w, a);
 	allocations_proc_end(p);
 	if (p->tool >= 0)
 		a->cur.tools[p->tool].runs_live--;

@@ -426,7 +426,7 @@ static void agent_close(struct world *w, struct agent *a)
 	if (!a->spoke)
 		return;
 	a->told = true;
-	allocations_close(w, a, w->boundary_ns);
+	allocations_close(a, w->boundary_ns);
 	peers_close(w, a);
 }
 

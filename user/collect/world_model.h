@@ -307,7 +307,9 @@ void stacks_wait(struct world *w, struct task *t, uint64_t base_ns, uint64_t wai
 void allocations_record(struct world *w, const struct so_head *h);
 void allocations_site(struct world *w, struct agent *a, const struct so_stack *s, uint32_t stack); /* the stack of a place that allocates */
 void allocations_proc_end(struct proc *p); /* it ends, or runs another program */
-void allocations_close(struct world *w, struct agent *a, uint64_t now_ns); /* at the end of an interval */
+/* The last process of the agent is about to go: what it leaves allocated is told before it is gone. */
+void allocations_last_proc(struct world *w, struct agent *a);
+void allocations_close(struct agent *a, uint64_t now_ns); /* at the end of an interval */
 
 /* loops.c */
 void loop_cycle(struct world *w, struct task *t, const struct so_head *h, uint64_t gap_ns, uint64_t runq_ns, uint64_t stint_ns, unsigned wait,
