@@ -23,6 +23,7 @@
 #define MIB (1ULL << 20)
 #define MANY 200 /* more than are kept open */
 #define CHILD_MIB 16
+#define PERIOD_US 20000
 
 struct hierarchy { /* of one controller */
 	char dir[128]; /* the test's own cgroup */
@@ -182,16 +183,16 @@ static void controller_hand_on(const struct hierarchy *h, const char *dir, const
 		file_put(dir, "cgroup.subtree_control", controller);
 }
 
-static void quota_set(const char *dir, unsigned us, unsigned period_us)
+static void quota_set(const char *dir, unsigned us)
 {
 	char text[32];
 
 	if (cpu.v2) {
-		snprintf(text, sizeof(text), "%u %u", us, period_us);
+		snprintf(text, sizeof(text), "%u %u", us, PERIOD_US);
 		file_put(dir, "cpu.max", text);
 		return;
 	}
-	snprintf(text, sizeof(text), "%u", period_us);
+	snprintf(text, sizeof(text), "%u", PERIOD_US);
 	file_put(dir, "cpu.cfs_period_us", text);
 	snprintf(text, sizeof(text), "%u", us);
 	file_put(dir, "cpu.cfs_quota_us", text);
@@ -247,10 +248,17 @@ static int burner(struct worker *self, void *arg)
 	return 0;
 }
 
-static void burn(struct worker *w)
+/* Also until the cgroup's periods stand still: the kernel counts a throttled one when the next begins. */
+static void burn(struct worker *w, const char *dir)
 {
+	uint64_t periods;
+
 	worker_go(w);
 	worker_settle(w);
+	do {
+		periods = file_number(dir, "cpu.stat", "nr_periods ");
+		usleep(3 * PERIOD_US);
+	} while (periods != file_number(dir, "cpu.stat", "nr_periods "));
 }
 
 static void test_throttling(void **state)
@@ -266,30 +274,30 @@ static void test_throttling(void **state)
 	below(&cpu, "outer", outer);
 	controller_hand_on(&cpu, outer, "+cpu");
 	below(&cpu, "outer/inner", inner);
-	quota_set(outer, 5000, 20000);
+	quota_set(outer, 5000);
 	w = worker_start(burner, NULL);
 	worker_settle(w);
 	pid = w->pid;
 	enter(inner, pid);
-	burn(w); /* what was before the first reading does not count */
+	burn(w, outer); /* what was before the first reading does not count */
 	had = throttles_of(outer);
 	had_ns = throttled_ns_of(outer);
 	assert_true(had > 0);
 	before = reading(pid);
 	assert_int_equal(before.throttles, 0);
-	burn(w);
+	burn(w, outer);
 	after = reading(pid);
 	assert_true(after.throttles >= 5); /* 60 ms of CPU at 5 ms in 20 */
 	assert_int_equal(after.throttles, throttles_of(outer) - had);
 	assert_int_equal(after.throttled_ns, throttled_ns_of(outer) - had_ns);
 	assert_int_equal(throttles_of(inner), 0); /* it is the limit of the one above */
 	/* Now the inner one is tighter. */
-	quota_set(outer, 15000, 20000);
-	quota_set(inner, 2000, 20000);
+	quota_set(outer, 15000);
+	quota_set(inner, 2000);
 	had = throttles_of(inner);
 	had_ns = throttled_ns_of(inner);
 	before = after;
-	burn(w);
+	burn(w, inner);
 	after = reading(pid);
 	assert_int_equal(after.throttled_ns - before.throttled_ns, throttled_ns_of(inner) - had_ns);
 	assert_int_equal(after.throttles - before.throttles, throttles_of(inner) - had);
