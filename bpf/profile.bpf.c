@@ -10,6 +10,36 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile __u64 cfg_sample_ns = 1000000000 / 49; /* period */
+extern __s64 clock_offset_ns;
+
+/* By CPU: when an agent's task was sampled last. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} sampled SEC(".maps");
+
+/*
+ * What a sample of t stands for. A timer that comes late, since the hypervisor ran somebody else or interrupts were off, makes up for all the periods that have
+ * passed (hrtimer_forward_now()): those that t can have run in count.
+ */
+static __always_inline u64 sample_weight(struct task_struct *t)
+{
+	u64 now = bpf_ktime_get_ns(), since, ran, periods;
+	u32 zero = 0;
+	u64 *last = bpf_map_lookup_elem(&sampled, &zero);
+
+	if (!last)
+		return cfg_sample_ns;
+	since = now - *last;
+	*last = now;
+	if (since < 2 * cfg_sample_ns)
+		return cfg_sample_ns;
+	ran = positive(now - (t->sched_info.last_arrival + clock_offset_ns));
+	periods = ((ran < since ? ran : since) + cfg_sample_ns / 2) / cfg_sample_ns;
+	return (periods ? periods : 1) * cfg_sample_ns;
+}
 
 SEC("?perf_event")
 int profile__sample(void *ctx)
@@ -19,6 +49,6 @@ int profile__sample(void *ctx)
 
 	if (!m || !m->agent)
 		return 0;
-	stack_capture(ctx, SO_SAMPLE_CPU, t, m, cfg_sample_ns, 0);
+	stack_capture(ctx, SO_SAMPLE_CPU, t, m, sample_weight(t), 0);
 	return 0;
 }

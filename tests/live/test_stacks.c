@@ -132,7 +132,7 @@ static struct live *profile_run(worker_fn fn)
 		assert_int_equal(s->tgid, w->pid);
 		assert_int_equal(s->head.agent, 1);
 		assert_int_equal(s->sample, SO_SAMPLE_CPU);
-		assert_int_equal(s->value, (uint64_t)(1e9 / HZ));
+		assert_true(s->value >= (uint64_t)(1e9 / HZ) && s->value % (uint64_t)(1e9 / HZ) == 0);
 		assert_int_equal(s->python_len, 0);
 	}
 	return l;
@@ -194,8 +194,7 @@ static void test_kernel_stack(void **state)
 	assert_true(within > samples_len * 8 / 10);
 }
 
-/* A sample is taken wherever the timer finds the task: each run of the task is measured to a period, give or take. That it is not too little is
- * tested where no emulator is in the way, which may get no CPU itself for a while (tests/e2e/test_profile.py). */
+/* A sample is taken wherever the timer finds the task: each run of the task is measured to a period, give or take. */
 static void test_cpu_time(void **state)
 {
 	struct worker *w = worker_start(burner, NULL), *stranger = worker_start(burner, NULL);
@@ -220,9 +219,8 @@ static void test_cpu_time(void **state)
 	cpu = counter_of(a, M_CPU_USER_NS) + counter_of(a, M_CPU_SYSTEM_NS);
 	sampled = sample_set_sum(&a->samples[SAMPLE_CPU_NS]);
 	runs = hist_count(a, M_ONCPU_NS);
-	assert_int_equal(counter_of(a, M_PROFILE_SAMPLES) * (uint64_t)period, sampled);
 	/* An error of a run lies evenly between minus one and one period: its variance is a sixth of a period's square at most. */
-	assert_true(sampled <= cpu + 6 * sqrt(runs / 6) * period + cpu / 50);
+	assert_near(sampled, cpu, 6 * sqrt(runs / 6) * period + cpu / 50);
 }
 
 static int waiter(struct worker *self, void *arg)
