@@ -308,6 +308,35 @@ static void names_without_symbols(void **ctx)
 	assert_int_equal(same, 151);
 }
 
+/* Lets the target run until it is amid its walk; it is traced and stopped then. */
+static void walk_begin(const struct target *t, const char *end)
+{
+	static struct ptrace_sample s;
+	static char text[65536];
+	struct native *n = native_new();
+	bool cut;
+
+	target_stop(t->pid);
+	for (;;) {
+		assert_true(ptrace_sample_take(t->pid, t->pid, &s));
+		native_forget(n, (uint32_t)t->pid);
+		names_of(n, &s, text, sizeof(text), &cut);
+		if (strstr(text, end))
+			break;
+		ptrace(PTRACE_CONT, t->pid, 0, 0);
+		usleep(1000);
+		ptrace(PTRACE_INTERRUPT, t->pid, 0, 0);
+		waitpid(t->pid, NULL, __WALL);
+	}
+	native_free(n);
+}
+
+static void step(const struct target *t, int signal)
+{
+	assert_int_equal(ptrace(PTRACE_SINGLESTEP, t->pid, 0, signal), 0);
+	assert_int_equal(waitpid(t->pid, NULL, __WALL), t->pid);
+}
+
 /* At each instruction the frames end in those of main. */
 static void walk(const char *build, const char *end)
 {
@@ -315,26 +344,12 @@ static void walk(const char *build, const char *end)
 	static struct ptrace_sample s;
 	struct native *n = native_new();
 	static char text[65536];
-	int status, wrong = 0;
+	int wrong = 0;
 	bool cut;
 
-	/* Until it has come to walk(). */
-	target_stop(t.pid);
-	for (int round = 0;; round++) {
-		assert_true(round < 10000);
-		assert_true(ptrace_sample_take(t.pid, t.pid, &s));
-		names_of(n, &s, text, sizeof(text), &cut);
-		if (strstr(text, end))
-			break;
-		native_forget(n, (uint32_t)t.pid);
-		ptrace(PTRACE_CONT, t.pid, 0, 0);
-		usleep(1000);
-		ptrace(PTRACE_INTERRUPT, t.pid, 0, 0);
-		waitpid(t.pid, &status, __WALL);
-	}
+	walk_begin(&t, end);
 	for (int i = 0; i < WALK_STEPS; i++) {
-		assert_int_equal(ptrace(PTRACE_SINGLESTEP, t.pid, 0, 0), 0);
-		assert_int_equal(waitpid(t.pid, &status, __WALL), t.pid);
+		step(&t, 0);
 		if (i % 5)
 			continue;
 		assert_true(ptrace_sample_take(t.pid, t.pid, &s));
@@ -356,6 +371,38 @@ static void each_instruction(void **ctx)
 	walk("clang", "walk main ");
 }
 
+/* A signal at a function's first instruction: the function is the interrupted one, though nothing of it has run. */
+static void interrupted_at_the_begin(void **ctx)
+{
+	struct target t = target_start("plain", "walk");
+	static struct ptrace_sample s;
+	struct native *n = native_new();
+	static char text[65536], inside[65536];
+	bool cut, before = true;
+
+	(void)ctx;
+	walk_begin(&t, "walk main ");
+	for (;;) {
+		bool now;
+
+		assert_true(ptrace_sample_take(t.pid, t.pid, &s));
+		names_of(n, &s, inside, sizeof(inside), &cut);
+		now = !strncmp(inside, "compare ", strlen("compare "));
+		if (now && !before)
+			break;
+		before = now;
+		step(&t, 0);
+	}
+	step(&t, SIGUSR1);
+	assert_true(ptrace_sample_take(t.pid, t.pid, &s));
+	names_of(n, &s, text, sizeof(text), &cut);
+	assert_int_equal(strncmp(text, "on_signal ", strlen("on_signal ")), 0);
+	assert_contains(text, inside);
+	assert_false(cut);
+	target_end(&t);
+	native_free(n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -366,6 +413,7 @@ int main(void)
 		cmocka_unit_test(names_of_cxx),
 		cmocka_unit_test(names_without_symbols),
 		cmocka_unit_test(each_instruction),
+		cmocka_unit_test(interrupted_at_the_begin),
 	};
 
 	return cmocka_run_group_tests(tests, targets_build, targets_remove);

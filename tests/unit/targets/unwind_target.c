@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DEEP 150
@@ -85,8 +86,10 @@ __attribute__((noinline)) void walk(void)
 	char text[256];
 
 	for (unsigned round = 0;; round++) {
+		struct timespec now;
 		char *copy;
 
+		clock_gettime(CLOCK_MONOTONIC, &now); /* in the vDSO */
 		for (int i = 0; i < 64; i++)
 			numbers[i] = (int)((round + (unsigned)i * 7919) % 1009);
 		qsort(numbers, 64, sizeof(*numbers), compare);
@@ -136,7 +139,7 @@ int main(int argc, char **argv)
 		recurse(DEEPER, 1, 2, 3);
 	if (!strcmp(how, "align"))
 		align();
-	if (!strcmp(how, "signal") || !strcmp(how, "altstack")) {
+	if (!strcmp(how, "signal") || !strcmp(how, "altstack") || !strcmp(how, "walk")) {
 		stack_t s = { .ss_sp = other_stack, .ss_size = sizeof(other_stack) };
 
 		if (!strcmp(how, "altstack")) {
@@ -144,7 +147,8 @@ int main(int argc, char **argv)
 			action.sa_flags = SA_ONSTACK;
 		}
 		sigaction(SIGUSR1, &action, NULL);
-		raise(SIGUSR1);
+		if (strcmp(how, "walk"))
+			raise(SIGUSR1);
 	}
 	if (!strcmp(how, "thread")) {
 		pthread_create(&t, NULL, thread, NULL);
