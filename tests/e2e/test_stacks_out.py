@@ -57,7 +57,7 @@ def process(name="python3"):
 def drawn(seed, stacks):
     """Stacks of all kinds of frames, as {stack: value}."""
     r = random.Random(seed)
-    kinds = [lambda n: frame(f"native{n}", f"lib{n % 5}.so.1"), lambda n: frame(f"kernel{n}", kind="kernel"), lambda n: frame(f"JS:*jit{n}", kind="jit"),
+    kinds = [lambda n: frame(f"native{n}", f"lib{n % 5}.so.1"), lambda n: frame(f"kernel{n}", kind="kernel"), lambda n: frame(f"jit{n}", kind="jit", file="/srv/app/x.js" if n % 2 else "", line=n if n % 2 else 0),
              lambda n: python(f"python{n}", f"/srv/app/m{n % 7}.py", n + 1)]
     made = {}
     while len(made) < stacks:
@@ -69,7 +69,7 @@ def drawn(seed, stacks):
 def shown(f):
     """A frame as a line of folded stacks has it."""
     kind, name, file, line, _ = f
-    return f"{name} ({'/'.join(file.split('/')[-2:])}:{line})" if kind == "python" else name + {"kernel": "_[k]", "jit": "_[j]"}.get(kind, "")
+    return (f"{name} ({'/'.join(file.split('/')[-2:])}:{line})" if file else name) + {"kernel": "_[k]", "jit": "_[j]"}.get(kind, "")
 
 
 def as_folded(stacks, *prefix):
@@ -441,7 +441,7 @@ def test_nothing_is_said_of_probes_that_are_off(stakeout):
 def test_hostile_and_wide(stakeout, width, locale):
     """Names of any length and content: no line is wider than asked, nothing reaches the terminal that it would obey."""
     names = ["n" * 300, HOSTILE, "\u65e5\u672c" * 80]
-    stacks = {(frame(n, n), frame(n, kind="kernel"), frame("JS:*" + n, kind="jit"), python(n, "/" + n, 2**31), process(n)): 10**17 for n in names}
+    stacks = {(frame(n, n), frame(n, kind="kernel"), frame(n, kind="jit", file=n), python(n, "/" + n, 2**31), process(n)): 10**17 for n in names}
     agent = heap_agent("full", trapped_s=1e6)
     agent.samples |= {name: stacks for name in PPROF}
     agent.rivals, agent.notes, agent.threads = {n[:15]: 10**16 for n in names}, names, {"runnable": 1e7}

@@ -20,7 +20,9 @@ static void test_frames(void **state)
 	} rows[] = {
 		{ { FRAME_NATIVE, "main", "", "x", 0 }, "main" },
 		{ { FRAME_KERNEL, "vfs_read", "", "", 0 }, "vfs_read_[k]" },
-		{ { FRAME_JIT, "JS:*f /app/x.js:1:2", "", "", 0 }, "JS:*f /app/x.js:1:2_[j]" },
+		{ { FRAME_JIT, "Builtin:ArrayMap", "", "", 0 }, "Builtin:ArrayMap_[j]" },
+		{ { FRAME_JIT, "parse", "/srv/app/x.js", "", 12 }, "parse (app/x.js:12)_[j]" },
+		{ { FRAME_JIT, "", "/srv/app/x.js", "", 12 }, "(anonymous) (app/x.js:12)_[j]" },
 		{ { FRAME_PYTHON, "step", "/srv/app/agent.py", "", 140 }, "step (app/agent.py:140)" },
 		{ { FRAME_NATIVE, "[x+0x1a2b]", "", "x", 0 }, "[x]" },
 		{ { FRAME_NATIVE, "[unknown]", "", "", 0 }, "[unknown]" },

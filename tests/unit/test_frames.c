@@ -15,7 +15,7 @@
 
 #define NATIVE(fn, of) { .kind = FRAME_NATIVE, .name = fn, .file = "", .module = of }
 #define KERNEL(fn) { .kind = FRAME_KERNEL, .name = fn, .file = "", .module = "" }
-#define JIT(fn) { .kind = FRAME_JIT, .name = fn, .file = "", .module = "" }
+#define JS(fn, path, at) { .kind = FRAME_JIT, .name = fn, .file = path, .module = "", .line = at }
 #define PYTHON(fn, path, at) { .kind = FRAME_PYTHON, .name = fn, .file = path, .module = "", .line = at }
 #define PROCESS(fn) { .kind = FRAME_PROCESS, .name = fn, .file = "", .module = "" }
 
@@ -27,34 +27,36 @@ static void test_names_and_places(void **state)
 		enum frame_role role;
 	} rows[] = {
 		{ NATIVE("parse", "agent"), "parse", "agent", ROLE_OWN },
-		{ NATIVE("[agent+0x1a2b]", "agent"), "no symbols", "agent", ROLE_RUNTIME },
-		{ NATIVE("", ""), "no symbols", "", ROLE_RUNTIME },
-		{ NATIVE("(other)", ""), "(other)", "", ROLE_RUNTIME },
-		{ NATIVE("malloc", "libc.so.6"), "malloc", "libc.so.6", ROLE_RUNTIME },
-		{ NATIVE("malloc", "libjemalloc.so.2"), "malloc", "libjemalloc.so.2", ROLE_RUNTIME },
+		{ NATIVE("[agent+0x1a2b]", "agent"), "no symbols", "agent", ROLE_OWN },
+		{ NATIVE("", ""), "no symbols", "", ROLE_SYSTEM },
+		{ NATIVE("(other)", ""), "(other)", "", ROLE_SYSTEM },
+		{ NATIVE("malloc", "libc.so.6"), "malloc", "libc.so.6", ROLE_SYSTEM },
+		{ NATIVE("malloc", "libjemalloc.so.2"), "malloc", "libjemalloc.so.2", ROLE_SYSTEM },
 		{ NATIVE("SSL_read", "libssl.so.3"), "SSL_read", "libssl.so.3", ROLE_LIBRARY },
 		{ NATIVE("libc_bench", "libclang"), "libc_bench", "libclang", ROLE_OWN },
-		{ NATIVE("list_append", "python3.11"), "list_append", "python3.11", ROLE_RUNTIME },
+		{ NATIVE("list_append", "python3.11"), "list_append", "python3.11", ROLE_ENGINE },
 		{ NATIVE("scan", "_json.cpython-311-x86_64-linux-gnu.so"), "scan", "_json.so", ROLE_LIBRARY },
+		{ NATIVE("node::(anonymous namespace)::Worker", "agent"), "node::Worker", "agent", ROLE_OWN },
+		{ NATIVE("v8::internal::PagedSpaceBase::RawRefillLabMain", "agent"), "PagedSpaceBase::RawRefillLabMain", "agent", ROLE_OWN },
+		{ NATIVE("std::vector<std::pair<std::string, int>>::push_back(int)", "agent"), "vector<std::pair<std::string, int>>::push_back(int)", "agent", ROLE_OWN },
+		{ NATIVE("operator new(unsigned long, std::nothrow_t const&)", "agent"), "operator new(unsigned long, std::nothrow_t const&)", "agent", ROLE_OWN },
 		{ NATIVE("f.constprop.1.cold", "agent"), "f", "agent", ROLE_OWN },
 		{ NATIVE(".cold", "agent"), ".cold", "agent", ROLE_OWN },
-		{ KERNEL("finish_task_switch.isra.0"), "finish_task_switch", "kernel", ROLE_RUNTIME },
-		{ NATIVE("uv_run", "node"), "uv_run", "node", ROLE_RUNTIME },
+		{ KERNEL("finish_task_switch.isra.0"), "finish_task_switch", "kernel", ROLE_SYSTEM },
+		{ NATIVE("uv_run", "node"), "uv_run", "node", ROLE_ENGINE },
 		{ NATIVE("run", "node-agent"), "run", "node-agent", ROLE_OWN },
-		{ KERNEL("vfs_read"), "vfs_read", "kernel", ROLE_RUNTIME },
+		{ KERNEL("vfs_read"), "vfs_read", "kernel", ROLE_SYSTEM },
 		{ PYTHON("step", "/srv/app/agent.py", 140), "step", "app/agent.py:140", ROLE_OWN },
 		{ PYTHON("step", "agent.py", 0), "step", "agent.py", ROLE_OWN },
 		{ PYTHON("dumps", "/usr/lib/python3.11/json/__init__.py", 183), "dumps", "json/__init__.py:183", ROLE_LIBRARY },
 		{ PYTHON("get", "/venv/lib/python3.12/site-packages/httpx/_api.py", 9), "get", "httpx/_api.py:9", ROLE_LIBRARY },
 		{ PYTHON("_find", "<frozen importlib._bootstrap>", 3), "_find", "<frozen importlib._bootstrap>:3", ROLE_LIBRARY },
-		{ JIT("JS:*parse /srv/app/agent.js:12:3"), "parse", "app/agent.js:12", ROLE_OWN },
-		{ JIT("LazyCompile:~main file:///app/x.mjs:1:1"), "main", "app/x.mjs:1", ROLE_OWN },
-		{ JIT("JS:^ /app/x.js:7:1"), "(anonymous)", "app/x.js:7", ROLE_OWN },
-		{ JIT("Function:readFile node:fs:9:1"), "readFile", "node:fs:9", ROLE_LIBRARY },
-		{ JIT("JS:*f /app/node_modules/openai/index.js:4:2"), "f", "openai/index.js:4", ROLE_LIBRARY },
-		{ JIT("Builtin:ArrayMap"), "ArrayMap", "", ROLE_RUNTIME },
-		{ JIT("lambda_1"), "lambda_1", "", ROLE_OWN },
-		{ JIT("JS:*"), "JS:*", "", ROLE_OWN },
+		{ JS("parse", "/srv/app/agent.js", 12), "parse", "app/agent.js:12", ROLE_OWN },
+		{ JS("main", "file:///srv/app/x.mjs", 1), "main", "app/x.mjs:1", ROLE_OWN },
+		{ JS("readFile", "node:fs", 9), "readFile", "node:fs:9", ROLE_LIBRARY },
+		{ JS("f", "/app/node_modules/openai/index.js", 4), "f", "openai/index.js:4", ROLE_LIBRARY },
+		{ JS("Builtin:ArrayMap", "", 0), "Builtin:ArrayMap", "", ROLE_ENGINE },
+		{ JS("lambda_1", "", 0), "lambda_1", "", ROLE_OWN },
 		{ PROCESS("python3"), "python3", "", ROLE_PROCESS },
 	};
 	char buf[FRAME_TEXT];
@@ -124,8 +126,14 @@ static void test_sites(void **state)
 		   "futex_wait");
 	/* recursion names another caller */
 	check_site(s, STACK(s, NATIVE("walk", "agent"), NATIVE("walk", "agent"), NATIVE("main", "agent")), "walk", "main", "");
-	/* nothing but the runtime; nothing but the kernel; nothing */
-	check_site(s, STACK(s, KERNEL("schedule"), NATIVE("[vdso]", "[vdso]"), NATIVE("nanosleep", "libc.so.6"), PROCESS("sleep")), "nanosleep", "-", "");
+	/* an engine's own threads; a program without symbols has a file, at least */
+	check_site(s, STACK(s, KERNEL("futex_wait"), KERNEL("__x64_sys_futex"), NATIVE("pthread_cond_wait", "libc.so.6"), NATIVE("uv_cond_wait", "node"),
+			    NATIVE("PlatformWorkerThread", "node"), NATIVE("start_thread", "libc.so.6"), PROCESS("node")), "uv_cond_wait", "PlatformWorkerThread",
+		   "futex");
+	check_site(s, STACK(s, NATIVE("malloc", "libc.so.6"), NATIVE("[codex+0x10]", "codex"), NATIVE("[codex+0x20]", "codex"),
+			    NATIVE("__libc_start_main", "libc.so.6"), PROCESS("codex")), "[codex+0x10]", "-", "malloc");
+	/* nothing but the system; nothing but the kernel; nothing */
+	check_site(s, STACK(s, KERNEL("schedule"), NATIVE("[vdso]", "[vdso]"), NATIVE("nanosleep", "libc.so.6"), PROCESS("sleep")), "nanosleep", "-", "schedule");
 	check_site(s, STACK(s, KERNEL("schedule"), PROCESS("kworker")), "schedule", "-", "");
 	check_site(s, STACK_OTHER, "(other)", "-", "");
 	stacks_free(s);

@@ -35,8 +35,8 @@ const char *folded_frame(const struct frame *f, char buf[FOLDED_FRAME])
 	const char *mark = f->kind == FRAME_KERNEL ? "_[k]" : f->kind == FRAME_JIT ? "_[j]" : "";
 	char name[FRAME_TEXT], where[FRAME_TEXT];
 
-	if (f->kind == FRAME_PYTHON)
-		snprintf(buf, FOLDED_FRAME, "%.400s (%s)", f->name, frame_where(f, where));
+	if (f->file[0])
+		snprintf(buf, FOLDED_FRAME, "%.400s (%s)%s", f->name[0] ? f->name : "(anonymous)", frame_where(f, where), mark);
 	else
 		snprintf(buf, FOLDED_FRAME, "%s%s", frame_function(f, name), mark);
 	return harmless(buf);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Folded stacks, as flamegraph.pl, inferno and speedscope read them: "process;outermost;..;innermost VALUE", a stack a line. Frames of the kernel end
- * in "_[k]", those of a JIT in "_[j]", which is how flamegraph.pl tells them by colour (--color=java); Python's are "function (file:line)".
+ * in "_[k]", those of a JIT in "_[j]", which is how flamegraph.pl tells them by colour (--color=java); where the source is known, they are
+ * "function (file:line)".
  */
 #ifndef STAKEOUT_FOLDED_H
 #define STAKEOUT_FOLDED_H

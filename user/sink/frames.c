@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 #include "sink/frames.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,12 +11,13 @@ static bool starts_with(const char *s, const char *prefix)
 	return !strncmp(s, prefix, strlen(prefix));
 }
 
-/* Base names of files, and what they begin with, whose functions nobody who writes an agent would change. */
-static const char *const runtime_modules[] = { "node", "nodejs", "bun", "deno", "[vdso]", "linux-vdso.so.1" };
-static const char *const runtime_prefixes[] = {
-	"libc.so",  "libc-",	   "ld-linux",	  "ld-musl",	 "libpthread", "libm.so", "librt",   "libstdc++",
-	"libgcc_s", "libjemalloc", "libtcmalloc", "libmimalloc", "libpython",  "python2", "python3", "libnode",
+/* Base names of files, or what they begin with, whose functions nobody who writes an agent would change. */
+static const char *const system_prefixes[] = {
+	"libc.so", "libc-", "ld-linux", "ld-musl", "libpthread", "libm.so", "librt.so", "libstdc++", "libgcc_s", "linux-vdso", "[vdso]",
+	"libjemalloc", "libtcmalloc", "libmimalloc",
 };
+static const char *const engines[] = { "node", "nodejs", "bun", "deno" };
+static const char *const engine_prefixes[] = { "python2", "python3", "libpython", "libnode" };
 
 /* Kernel functions between a process and what it asked for (x86-64, arm64). */
 static const char *const kernel_entries[] = {
@@ -55,27 +55,6 @@ static const char *short_path(const char *path)
 	return at;
 }
 
-/*
- * A line of V8's perf map: "JS:*parse /app/agent.js:12:3", "LazyCompile:~main file:///app/x.mjs:1:1", "Function:^f node:fs:9:1", "Builtin:Call"
- * (V8, src/logging/log.cc, LowLevelLogger and PerfBasicLogger: event name, mark of the tier, name, script). ret_len: of the name that is
- * returned; *ret_script: what comes after it, "" nothing.
- */
-static const char *jit_parse(const char *text, int *ret_len, const char **ret_script)
-{
-	static const char *const events[] = { "JS:", "LazyCompile:", "Function:", "Script:", "Eval:", "RegExp:", "Builtin:", "BytecodeHandler:", "Stub:" };
-	const char *name = text, *script;
-
-	for (size_t i = 0; i < ARRAY_SIZE(events) && name == text; i++)
-		if (starts_with(text, events[i]))
-			name += strlen(events[i]);
-	if (name != text)
-		name += strspn(name, "*~^+");
-	script = name != text ? strchr(name, ' ') : NULL;
-	*ret_script = script ? script + 1 : "";
-	*ret_len = script ? (int)(script - name) : (int)strlen(name);
-	return name;
-}
-
 bool frame_unnamed(const struct frame *f)
 {
 	return f->name[0] == '[' || !f->name[0];
@@ -92,7 +71,7 @@ const char *frame_function(const struct frame *f, char buf[FRAME_TEXT])
 
 bool frame_interpreter(const struct frame *f)
 {
-	return f->kind == FRAME_NATIVE && (starts_with(f->module, "python2") || starts_with(f->module, "python3") || starts_with(f->module, "libpython"));
+	return f->kind == FRAME_NATIVE && (starts_with(f->module, "python") || starts_with(f->module, "libpython"));
 }
 
 /* Length of a name without what GCC calls its copies of a function: "f.isra.0", "f.constprop.1.cold". */
@@ -110,94 +89,97 @@ static size_t clone_cut(const char *name)
 	return len;
 }
 
-const char *frame_name(const struct frame *f, char buf[FRAME_TEXT])
-{
-	const char *name = f->name, *script = "";
-	int len = (int)strlen(name);
+#define NAME_LONG 36
 
-	if (f->kind == FRAME_JIT)
-		name = jit_parse(name, &len, &script);
-	else if (f->kind != FRAME_PYTHON)
-		len = (int)clone_cut(name);
-	if (frame_unnamed(f))
-		snprintf(buf, FRAME_TEXT, "no symbols");
-	else if (!len)
-		snprintf(buf, FRAME_TEXT, "%s", script[0] ? "(anonymous)" : f->name);
-	else
-		snprintf(buf, FRAME_TEXT, "%.*s", len, name);
-	return buf;
+/* A native name in place: without what C++ calls nameless namespaces, and of a long one without the outermost namespaces. Returns where it begins. */
+static const char *namespaces_cut(char *name)
+{
+	static const char nameless[] = "(anonymous namespace)::";
+	char *at;
+
+	while ((at = strstr(name, nameless)))
+		memmove(at, at + strlen(nameless), strlen(at + strlen(nameless)) + 1);
+	while (strlen(name) > NAME_LONG) {
+		size_t len = strcspn(name, ":<(");
+
+		if (name[len] != ':' || name[len + 1] != ':')
+			break;
+		name += len + 2;
+	}
+	return name;
 }
 
-/* "/app/src/x.js:12:3" without the column. */
-static void script_where(const char *script, char buf[FRAME_TEXT])
+const char *frame_name(const struct frame *f, char buf[FRAME_TEXT])
 {
-	char *colon;
+	char name[FRAME_TEXT];
 
-	snprintf(buf, FRAME_TEXT, "%s", short_path(script));
-	colon = strrchr(buf, ':');
-	if (colon && isdigit((unsigned char)colon[1]) && memchr(buf, ':', (size_t)(colon - buf)))
-		*colon = '\0';
+	if (frame_unnamed(f)) {
+		snprintf(buf, FRAME_TEXT, "no symbols");
+	} else if (f->kind == FRAME_NATIVE || f->kind == FRAME_KERNEL) {
+		snprintf(name, sizeof(name), "%.*s", (int)clone_cut(f->name), f->name);
+		snprintf(buf, FRAME_TEXT, "%s", namespaces_cut(name));
+	} else {
+		snprintf(buf, FRAME_TEXT, "%s", f->name);
+	}
+	return buf;
 }
 
 const char *frame_where(const struct frame *f, char buf[FRAME_TEXT])
 {
-	const char *script;
-	int len;
+	const char *tag = strstr(f->module, ".cpython-"); /* "_json.cpython-311-x86_64-linux-gnu.so": of which interpreter goes without saying */
 
-	*buf = '\0';
-	if (f->kind == FRAME_JIT) {
-		jit_parse(f->name, &len, &script);
-		script_where(script, buf);
-	} else if (f->kind == FRAME_KERNEL) {
+	if (f->kind == FRAME_KERNEL)
 		snprintf(buf, FRAME_TEXT, "kernel");
-	} else if (f->file[0]) {
+	else if (f->file[0] && f->line)
+		snprintf(buf, FRAME_TEXT, "%.500s:%u", short_path(f->file), f->line);
+	else if (f->file[0])
 		snprintf(buf, FRAME_TEXT, "%s", short_path(f->file));
-		if (f->line)
-			snprintf(buf + strlen(buf), FRAME_TEXT - strlen(buf), ":%u", f->line);
-	} else {
-		const char *tag = strstr(f->module, ".cpython-"); /* "_json.cpython-311-x86_64-linux-gnu.so": of which interpreter goes without saying */
-
-		snprintf(buf, FRAME_TEXT, "%.*s%s", tag ? (int)(tag - f->module) : (int)strlen(f->module), f->module, tag ? ".so" : "");
-	}
+	else if (tag)
+		snprintf(buf, FRAME_TEXT, "%.*s.so", (int)(tag - f->module), f->module);
+	else
+		snprintf(buf, FRAME_TEXT, "%s", f->module);
 	return buf;
+}
+
+static bool in_list(const char *module, const char *const *list, size_t len, bool prefixes)
+{
+	for (size_t i = 0; i < len; i++)
+		if (prefixes ? starts_with(module, list[i]) : !strcmp(module, list[i]))
+			return true;
+	return false;
 }
 
 /* A program is its own, a shared library is not. What is of no file, "(other)" among it, is nobody's. */
 static enum frame_role native_role(const struct frame *f)
 {
-	if (!f->module[0])
-		return ROLE_RUNTIME;
-	for (size_t i = 0; i < ARRAY_SIZE(runtime_modules); i++)
-		if (!strcmp(f->module, runtime_modules[i]))
-			return ROLE_RUNTIME;
-	for (size_t i = 0; i < ARRAY_SIZE(runtime_prefixes); i++)
-		if (starts_with(f->module, runtime_prefixes[i]))
-			return ROLE_RUNTIME;
+	if (!f->module[0] || in_list(f->module, system_prefixes, ARRAY_SIZE(system_prefixes), true))
+		return ROLE_SYSTEM;
+	if (in_list(f->module, engines, ARRAY_SIZE(engines), false) || in_list(f->module, engine_prefixes, ARRAY_SIZE(engine_prefixes), true))
+		return ROLE_ENGINE;
 	return strstr(f->module, ".so") ? ROLE_LIBRARY : ROLE_OWN;
 }
 
-static enum frame_role jit_role(const struct frame *f)
+/* "<frozen importlib._bootstrap>", "node:fs" */
+static bool built_in(const char *file)
 {
-	const char *script;
-	int len;
-
-	jit_parse(f->name, &len, &script);
-	if (starts_with(script, "node:") || package_path(script))
-		return ROLE_LIBRARY;
-	return script[0] || !starts_with(f->name, "B") ? ROLE_OWN : ROLE_RUNTIME; /* Builtin, BytecodeHandler */
+	return file[0] == '<' || starts_with(file, "node:");
 }
 
 enum frame_role frame_role(const struct frame *f)
 {
-	if (f->kind == FRAME_PROCESS)
+	switch (f->kind) {
+	case FRAME_PROCESS:
 		return ROLE_PROCESS;
-	if (f->kind == FRAME_KERNEL || frame_unnamed(f))
-		return ROLE_RUNTIME;
-	if (f->kind == FRAME_JIT)
-		return jit_role(f);
-	if (f->kind == FRAME_PYTHON)
-		return package_path(f->file) || f->file[0] == '<' ? ROLE_LIBRARY : ROLE_OWN; /* "<frozen importlib._bootstrap>" */
-	return native_role(f);
+	case FRAME_KERNEL:
+		return ROLE_SYSTEM;
+	case FRAME_PYTHON:
+	case FRAME_JIT:
+		if (starts_with(f->name, "Builtin:") || starts_with(f->name, "BytecodeHandler:")) /* of V8 */
+			return ROLE_ENGINE;
+		return package_path(f->file) || built_in(f->file) ? ROLE_LIBRARY : ROLE_OWN;
+	default:
+		return native_role(f);
+	}
 }
 
 /* Of a kernel function that is the entry of a system call, the call's name (the kernel's syscall_wrapper.h); else NULL. */
@@ -221,50 +203,67 @@ static bool kernel_entry(const struct frame *f)
 	return false;
 }
 
-/* Of a stack with nothing but the runtime's functions: the innermost that has a name and is not the kernel's, else the innermost. */
-static const struct frame *runtime_site(const struct stacks *s, const uint32_t *frames, size_t len)
+/* Number of the innermost frame from `from` on whose role is at least `role` (but a process's), with a name where `named`; len: none. */
+static size_t frame_find(const struct stacks *s, const uint32_t *frames, size_t from, size_t len, enum frame_role role, bool named)
 {
-	static const struct frame none = { .kind = FRAME_NATIVE, .name = "", .file = "", .module = "" };
+	for (; from < len; from++) {
+		const struct frame *f = stacks_frame_at(s, frames[from]);
+		enum frame_role is = frame_role(f);
 
+		if (is >= role && is != ROLE_PROCESS && !(named && frame_unnamed(f)))
+			break;
+	}
+	return from;
+}
+
+/* The innermost function of the system that has a name and is not the kernel's, else the innermost of all. */
+static size_t system_site(const struct stacks *s, const uint32_t *frames, size_t len)
+{
 	for (size_t i = 0; i < len; i++) {
 		const struct frame *f = stacks_frame_at(s, frames[i]);
 
 		if (f->kind != FRAME_KERNEL && f->kind != FRAME_PROCESS && !frame_unnamed(f))
-			return f;
+			return i;
 	}
-	return len ? stacks_frame_at(s, frames[0]) : &none;
+	return 0;
+}
+
+static const char *waits_in(const struct stacks *s, const uint32_t *frames, size_t at)
+{
+	const char *callee = "";
+
+	for (size_t i = 0; i < at; i++) {
+		const struct frame *f = stacks_frame_at(s, frames[i]);
+		const char *call = syscall_name(f);
+
+		if (call)
+			return call;
+		if (!kernel_entry(f) && !frame_unnamed(f))
+			callee = f->name;
+	}
+	return callee;
 }
 
 void stack_site(const struct stacks *s, uint32_t stack, struct site *ret)
 {
-	const struct frame *library = NULL, *callee = NULL;
-	size_t len = 0;
+	static const struct frame none = { .kind = FRAME_NATIVE, .name = "", .file = "", .module = "" };
+	size_t len = 0, at, by;
 	const uint32_t *frames = stacks_at(s, stack, &len);
 
-	*ret = (struct site){ .in = "" };
-	for (size_t i = 0; i < len; i++) {
-		const struct frame *f = stacks_frame_at(s, frames[i]);
-		enum frame_role role = frame_role(f);
-		const char *call = syscall_name(f);
-
-		if (call)
-			ret->in = call;
-		if (role == ROLE_PROCESS)
-			continue;
-		if (!ret->at && role == ROLE_RUNTIME) {
-			callee = kernel_entry(f) ? callee : f;
-		} else if (!ret->at) {
-			ret->at = f;
-		} else if (role != ROLE_RUNTIME && f != ret->at) {
-			library = library ? library : f;
-			if (role == ROLE_OWN && !ret->by)
-				ret->by = f;
-		}
-	}
-	if (!ret->by)
-		ret->by = library;
-	if (!ret->at)
-		ret->at = runtime_site(s, frames, len);
-	if (callee && callee != ret->at && !ret->in[0])
-		ret->in = callee->name;
+	*ret = (struct site){ .at = &none, .in = "" };
+	if (!len)
+		return;
+	at = frame_find(s, frames, 0, len, ROLE_LIBRARY, true);
+	at = at < len ? at : frame_find(s, frames, 0, len, ROLE_ENGINE, true);
+	at = at < len ? at : frame_find(s, frames, 0, len, ROLE_ENGINE, false); /* it tells the file, at least */
+	at = at < len ? at : system_site(s, frames, len);
+	ret->at = stacks_frame_at(s, frames[at]);
+	ret->in = waits_in(s, frames, at);
+	for (by = at; by < len && frames[by] == frames[at];) /* of recursion, another one */
+		by = frame_find(s, frames, by + 1, len, ROLE_OWN, true);
+	if (by >= len)
+		for (by = at; by < len && frames[by] == frames[at];)
+			by = frame_find(s, frames, by + 1, len, ROLE_ENGINE, true);
+	if (by < len)
+		ret->by = stacks_frame_at(s, frames[by]);
 }

@@ -7,15 +7,17 @@
 
 #define FRAME_TEXT 512 /* bytes of the caller's buffers; longer texts are cut */
 
-/* Function: of JavaScript's JIT without the compiler's marks and the file; "no symbols" for code without a name. Not sanitized. Returns buf. */
+/* Function, as the report's tables name it: "no symbols" for code without a name. Not sanitized. Returns buf. */
 const char *frame_name(const struct frame *f, char buf[FRAME_TEXT]);
 /* Where it is: "demo/agent.py:120" (the last two parts of the path, or what stands below the directory of a language's packages), "libssl.so.3",
  * "kernel"; "" not known. Not sanitized. Returns buf. */
 const char *frame_where(const struct frame *f, char buf[FRAME_TEXT]);
 
+/* Whose code it is, named or not. */
 enum frame_role {
-	ROLE_RUNTIME, /* the kernel, the C library, an allocator, the inside of an interpreter, or code without a name */
-	ROLE_LIBRARY, /* packages of the language */
+	ROLE_SYSTEM, /* the kernel, the C library, an allocator; and what is of no file */
+	ROLE_ENGINE, /* the inside of an interpreter */
+	ROLE_LIBRARY, /* shared libraries, packages of the language */
 	ROLE_OWN, /* everything else: the program that is observed */
 	ROLE_PROCESS, /* no function */
 };
@@ -28,8 +30,8 @@ const char *frame_function(const struct frame *f, char buf[FRAME_TEXT]);
 bool frame_interpreter(const struct frame *f);
 
 struct site { /* where a stack allocates or waits, in functions that somebody can change */
-	const struct frame *at; /* the innermost that is not of the runtime; else the innermost of all. Never NULL */
-	const struct frame *by; /* its caller: the innermost of the program's own that isn't `at`, else the next that is not of the runtime; NULL: none */
+	const struct frame *at; /* the innermost of a library or the program's own; without one, of an engine, else of the system. Never NULL */
+	const struct frame *by; /* its caller: the innermost of the program's own that isn't `at`, else the next that is not the system's; NULL: none */
 	const char *in; /* what it waits in: the system call, or what `at` called; "" nothing. Valid as long as the table */
 };
 void stack_site(const struct stacks *s, uint32_t stack, struct site *ret);

@@ -107,14 +107,16 @@ static int function_order(const void *a, const void *b)
 	return strcmp(x->frame->name, y->frame->name);
 }
 
-/* The innermost function of the program's own, where there is one. */
+/* The innermost function of the program's own that has a name, where there is one. */
 static void sums_own(struct sums *sums, const struct stacks *s, const struct sample *sample)
 {
 	size_t len = 0;
 	const uint32_t *frames = stacks_at(s, sample->stack, &len);
 
 	for (size_t i = 0; i < len; i++) {
-		if (frame_role(stacks_frame_at(s, frames[i])) != ROLE_OWN)
+		const struct frame *f = stacks_frame_at(s, frames[i]);
+
+		if (frame_role(f) != ROLE_OWN || frame_unnamed(f))
 			continue;
 		sums->self[frames[i]] += sample->value;
 		sums->total[frames[i]] += sample->value;
