@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* What limits an agent: why it waited for a CPU, where its memory is heading, and what could not be observed. */
+#include <math.h>
 #include <string.h>
 
 #include "sink/format.h"
@@ -41,7 +42,7 @@ static void print_rivals(const struct screen *s, const struct agent_data *a)
 
 static double percent_of(uint64_t ns, double observed_s)
 {
-	return observed_s > 0 ? (double)ns / 1e9 / observed_s * 100 : 0;
+	return observed_s > 0 ? fmin((double)ns / 1e9 / observed_s, 1) * 100 : 0; /* two clocks are read one after the other */
 }
 
 bool agent_starved(const struct agent_data *a)
