@@ -24,9 +24,9 @@ extern const char *const frame_kind_names[FRAME_KINDS]; /* as in a recording */
 struct frame {
 	enum frame_kind kind;
 	const char *name; /* function; "[module+0x1a2b]" or "[unknown]" where there is no symbol. Any bytes */
-	const char *file; /* source, Python only; "" not known */
+	const char *file; /* source: of Python, and of JavaScript as V8's perf map tells it; "" not known */
 	const char *module; /* file that the code is of, base name; "" none */
-	uint32_t line; /* first line of the function where kind is Python; 0: not known */
+	uint32_t line; /* first line of the function where file is known; 0: not known */
 };
 
 #define STACK_FRAMES_MAX 256 /* of more the ones in the middle are left out: one called FRAMES_CUT stands for them */

@@ -298,19 +298,6 @@ static bool start_find(const struct module *m, uint64_t address, uint64_t *ret)
 	return true;
 }
 
-const char *module_function(struct module *m, uint64_t address, uint64_t *ret_start)
-{
-	struct symbol *s = symbols_find(&m->symbols, address);
-
-	*ret_start = address;
-	if (s) {
-		*ret_start = s->address;
-		return symbols_name(&m->symbols, s);
-	}
-	start_find(m, address, ret_start);
-	return NULL;
-}
-
 static struct rule_entry *entry_find(struct module *m, uint64_t address)
 {
 	uint32_t mask = m->rules_cap - 1, i = (uint32_t)((address * 0x9e3779b97f4a7c15ULL) >> 32) & mask;
@@ -375,6 +362,20 @@ const struct rule *module_rule(struct module *m, uint64_t address)
 		m->rules_len++;
 	}
 	return e->rule.cfa.how == RULE_UNKNOWN && !e->rule.last ? NULL : &e->rule;
+}
+
+const char *module_function(struct module *m, uint64_t address, uint64_t *ret_start)
+{
+	struct symbol *s = symbols_find(&m->symbols, address);
+
+	*ret_start = address;
+	if (s) {
+		*ret_start = s->address;
+		return symbols_name(&m->symbols, s);
+	}
+	if (module_rule(m, address)) /* the table tells where functions begin, not where they end */
+		start_find(m, address, ret_start);
+	return NULL;
 }
 
 const struct rule_expressions *module_expressions(const struct module *m)
