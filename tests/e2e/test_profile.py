@@ -66,12 +66,12 @@ def assert_agrees(agent, stacks):
     assert abs(sum(w for _, w in stacks) - cpu_ns(agent)) <= limit + 0.02 * cpu_ns(agent)
 
 
-def assert_shares(stacks, lead):
+def assert_shares(stacks, lead, nameless=0.01):
     """lead: a function that is in the stacks of all three, so that a stack that was cut short doesn't count as right."""
     burnt = [(frames, weight) for frames, weight in stacks if "spin" in frames]
     sums, total = by_function(burnt, SHARES), sum(weight for _, weight in burnt)
     assert total >= 0.8 * BURN_S * NS, "too little was sampled"
-    assert sums[None] <= 0.01 * total, sums
+    assert sums[None] <= nameless * total, sums
     for name, share in SHARES.items():
         assert abs(sums[name] / (total - sums[None]) - share) <= POINTS, (name, sums, total)
     assert sum(weight for frames, weight in burnt if lead in frames) >= 0.99 * total
@@ -111,11 +111,12 @@ for _ in range(4):
 
 
 def test_node(stakeout):
-    """Without inlining, since what was inlined has no frame; and compiled before it runs, since what the interpreter runs has no name."""
+    """Without inlining, since what was inlined has no frame; and compiled before it runs, since what the interpreter runs has no
+    name. Code that has just been compiled anew is nameless until the perf map is read again."""
     if not shutil.which("node"):
         pytest.skip("no node here")
     _, stacks = sample(stakeout, "node", "--perf-basic-prof", "--no-turbo-inlining", "--always-sparkplug", BURNERS / "burn.js", BURN_S)
-    assert_shares(stacks, "node::Start")
+    assert_shares(stacks, "node::Start", nameless=0.1)
 
 
 def test_short_lived_tools(stakeout, tmp_path):
