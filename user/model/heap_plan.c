@@ -97,7 +97,7 @@ void heap_plan_adapt(struct heap_plan *p, const struct heap_sight *s)
 	double factor = s->cut ? SHORTER : s->any ? LONGER : LONGER_EMPTY;
 
 	if (s->busy_rate > 0)
-		p->busy_rate = p->busy_rate > 0 ? smoothed(p->busy_rate, s->busy_rate) : s->busy_rate;
+		p->busy_rate = p->busy_rate > 0 ? sqrt(smoothed(p->busy_rate * p->busy_rate, s->busy_rate * s->busy_rate)) : s->busy_rate;
 	if (s->any)
 		p->hits = smoothed(p->hits, s->counted);
 	p->windows++;

@@ -19,7 +19,8 @@
 
 struct heap_plan { /* of one function of one process */
 	double length_s; /* of the process's own time */
-	double busy_rate; /* calls a second of its own time in windows that saw any, smoothed; 0: not known */
+	double busy_rate; /* calls a second of its own time in windows that saw any, root of the mean square; 0: not known. Chance makes some windows look
+			   * slower than can be told, none faster */
 	double hits; /* counted in a window that saw any, smoothed */
 	unsigned windows; /* so far */
 	double rate, counted; /* what all windows said, and allocations counted in them, smoothed */

@@ -228,11 +228,9 @@ static bool site_known(const struct allocator *a, uint64_t address)
 	return false;
 }
 
-/* Takes functions from..to of the file. */
-static void sites_take(struct allocator *a, const struct mapped_file *m, const struct symbols *s, int from, int to)
+/* Takes functions from..to of what is number `file` of the allocator's files. */
+static void sites_take(struct allocator *a, int file, const struct mapped_file *m, const struct symbols *s, int from, int to)
 {
-	int file = a->files_len;
-
 	for (int i = from; i <= to; i++) {
 		const struct elf_site *e = &s->fns[i];
 
@@ -245,7 +243,7 @@ static void sites_take(struct allocator *a, const struct mapped_file *m, const s
 	a->files[file].start = m->start;
 	a->files[file].end = m->end;
 	snprintf(a->files[file].path, sizeof(a->files[file].path), "%s", m->name);
-	a->files_len++;
+	a->files_len = file + 1;
 }
 
 /* The C++ runtimes' operator new calls malloc. */
@@ -266,9 +264,8 @@ static int search(pid_t pid, const struct mapped_file *files, int n, struct allo
 		if (malloc_file < 0 && s.fns[ALLOC_MALLOC].offset) {
 			malloc_file = i;
 			name_take(a, &files[i], &s);
-			sites_take(a, &files[i], &s, ALLOC_MALLOC, ALLOC_PVALLOC);
-			sites_take(a, &files[i], &s, ALLOC_REALLOCARRAY, ALLOC_FN_COUNT - 1);
-			a->files_len = 1;
+			sites_take(a, 0, &files[i], &s, ALLOC_MALLOC, ALLOC_PVALLOC);
+			sites_take(a, 0, &files[i], &s, ALLOC_REALLOCARRAY, ALLOC_FN_COUNT - 1);
 		}
 		if (new_file < 0 && s.fns[ALLOC_NEW].offset)
 			new_file = i;
@@ -277,9 +274,7 @@ static int search(pid_t pid, const struct mapped_file *files, int n, struct allo
 		return -ENOENT;
 	if (new_file < 0 || (new_file != malloc_file && calls_malloc(&files[new_file])) || !symbols_of(pid, &files[new_file], &s))
 		return 0;
-	if (new_file == malloc_file)
-		a->files_len = 0;
-	sites_take(a, &files[new_file], &s, ALLOC_NEW, ALLOC_DELETE_ARRAY_SIZED);
+	sites_take(a, new_file != malloc_file, &files[new_file], &s, ALLOC_NEW, ALLOC_DELETE_ARRAY_SIZED);
 	return 0;
 }
 

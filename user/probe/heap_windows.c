@@ -31,7 +31,9 @@
 #define INTENSITY_MAX 100 /* windows a second; a trap is cheaper than a window's other costs then */
 #define AGENTS_AT_ONCE 4 /* whose windows come each at full intensity; with more agents, each has fewer */
 #define SAFETY 0.85 /* of the budget is planned with: traps cost more when the machine is busy than when they were calibrated */
-#define SETTLE_NS 40000 /* after the breakpoints are set: until their CPUs are surely back in the process */
+/* Time after the breakpoints are set, in traps, by which a process that allocates without a pause has had its first hit (measured: 0.7 to 1.4; it takes so
+ * long to be back from the interrupt that sets them). A first hit that comes later is one of a process that was doing something else. */
+#define SETTLE 1.5
 #define APART_NS 3000000 /* at most so long after registers were taken the breakpoints are set */
 #define SKIP 0.25 /* of a window's length: at most so much is left out at its begin. The begin is a call where there is one soon, and the time just behind
 		   * one is like no other */
@@ -134,7 +136,7 @@ static void window_order(struct heap_windows *h, struct window *w, unsigned agen
 static int window_run(struct heap_windows *h, struct window *w)
 {
 	double traps_s = HITS_MAX * h->trap.ns * 1.3e-9;
-	uint64_t start;
+	uint64_t start, settle_ns = (uint64_t)(SETTLE * h->trap.ns);
 	int err = heap_breaks_open(h->breaks, &w->places);
 
 	/* The kernel may have waited for all CPUs (a lock of its own for each register taken), which is over when they have just switched tasks: no moment
@@ -146,8 +148,8 @@ static int window_run(struct heap_windows *h, struct window *w)
 	if (err)
 		return err;
 	start = clock_ns();
-	heap_breaks_order(h->breaks)->origin_limit_ns = start + SETTLE_NS;
-	heap_breaks_wait(SETTLE_NS + (uint64_t)((w->pick.plan.length_s + w->skip_s + traps_s) * 1e9));
+	heap_breaks_order(h->breaks)->origin_limit_ns = start + settle_ns;
+	heap_breaks_wait(settle_ns + (uint64_t)((w->pick.plan.length_s + w->skip_s + traps_s) * 1e9));
 	w->open_ns = clock_ns() - start;
 	return 0;
 }
