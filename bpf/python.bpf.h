@@ -159,6 +159,13 @@ static __always_inline bool python_is_entry(const struct python_walk *w)
 	return python->version < PYTHON_3_12 && python_byte(w, python->offsets[SO_PYTHON_FRAME_ENTRY]); /* later ones: by their shims */
 }
 
+/* Room for frame number n, which is in bounds: said anew, since 6.1's verifier forgets it when the compiler puts n away in between. */
+static __always_inline struct so_python_frame *python_frame_at(const struct python_walk *w, u32 n)
+{
+	barrier_var(n);
+	return &w->frames[n & (SO_STACK_PYTHON_MAX - 1)];
+}
+
 static __always_inline void python_frame_add(struct python_walk *w, bool other, u32 len)
 {
 	const struct so_python *python = w->python;
@@ -187,7 +194,7 @@ static __always_inline long python_frame_look(struct python_walk *w, bool other)
 	w->at = python_field(w, python->offsets[SO_PYTHON_FRAME_PREVIOUS]);
 	if (python_is_shim(w)) {
 		if (len && len <= SO_STACK_PYTHON_MAX)
-			w->frames[len - 1].flags |= SO_PYTHON_ENTRY;
+			python_frame_at(w, len - 1)->flags |= SO_PYTHON_ENTRY;
 		return 0;
 	}
 	if (len >= SO_STACK_PYTHON_MAX)
