@@ -94,8 +94,14 @@ def pauses(agent, generation=None):
     return (h["count"], h["sum"]) if h else (0, 0)
 
 
-def near(ours_ns, theirs_ns, count):
-    return abs(ours_ns - theirs_ns) <= max(0.05 * theirs_ns, 50_000 * count)
+def near(ours_ns, theirs_ns, count, delay_ns):
+    """The runtime's own clock reading lies outside our two places: on a busy machine it may have to wait for a CPU in between."""
+    return abs(ours_ns - theirs_ns) <= max(0.05 * theirs_ns, 50_000 * count) + delay_ns
+
+
+def delay(pid):
+    """How long its threads have waited for a CPU."""
+    return sum(int(p.read_text().split()[1]) for p in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
 @pytest.fixture
@@ -111,14 +117,16 @@ def collector(agents):
 def test_python(stakeout, collector):
     p = collector()
     watch = Watch(stakeout, p)
+    waited = -delay(p.pid)
     say(p)
     truth = {int(g): v for g, v in json.loads(line_of(p)).items()}
+    waited += delay(p.pid)
     agent = watch.end().agent()
     for number, name in enumerate(GENERATIONS):
         count, ns = pauses(agent, name)
         assert truth[number][0] > 5
         assert count == truth[number][0], name
-        assert near(ns, truth[number][1], count), (name, ns, truth[number])
+        assert near(ns, truth[number][1], count, waited), (name, ns, truth[number])
     assert pauses(agent)[0] == sum(count for count, _ in truth.values())
     assert changed(p.pid) == 0 and semaphore(p.pid, "gc__start") == 0
     say(p)  # and it goes on as before
@@ -147,12 +155,14 @@ def test_forked_worker(stakeout, collector):
     say(p)  # forks
     assert line_of(p) == "forked\n"
     wait_for("probes of the child", lambda: links(watch.process.pid) == 2)
+    waited = -delay(p.pid)
     say(p)
     mine, child = json.loads(line_of(p)), json.loads(line_of(p))
+    waited += delay(p.pid)
     agent = watch.end().agent()
     count, ns = pauses(agent)
     assert count == sum(n for truth in (mine, child) for n, _ in truth.values())
-    assert near(ns, sum(t for truth in (mine, child) for _, t in truth.values()), count)
+    assert near(ns, sum(t for truth in (mine, child) for _, t in truth.values()), count, 2 * waited)
 
 
 def test_busy_collector_is_let_go(stakeout, collector):
@@ -174,15 +184,17 @@ def test_node(stakeout, agents):
     p = agents("node", "--expose-gc", HERE / "collect.js", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert line_of(p) == "ready\n"
     watch = Watch(stakeout, p)
+    waited = -delay(p.pid)
     say(p)
     truth = json.loads(line_of(p))
+    waited += delay(p.pid)
     agent = watch.end().agent()
     # The witness's own clock starts a little before V8's and ends a little after.
     for name in "young", "full":
         count, ns = pauses(agent, name)
         assert truth[name][0] > 5
         assert count == truth[name][0], name
-        assert near(ns, truth[name][1], 2 * count), (name, ns, truth[name])
+        assert near(ns, truth[name][1], 2 * count, waited), (name, ns, truth[name])
 
 
 @pytest.fixture(scope="module")
@@ -202,12 +214,14 @@ def test_go(stakeout, agents, go_programs, kind):
     p = agents(go_programs / kind, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert line_of(p) == "ready\n"
     watch = Watch(stakeout, p)
+    waited = -delay(p.pid)
     say(p)
     collections, ns = map(int, line_of(p).split())
+    waited += delay(p.pid)
     count, ours_ns = pauses(watch.end().agent(), "full")
     assert collections >= 20
     assert count == 2 * collections  # it stops the world twice, and for the memory statistics that the program asks for, too
-    assert near(ours_ns, ns, count)
+    assert near(ours_ns, ns, count, waited)
 
 
 @pytest.mark.parametrize("function, says", [("Py_BytesMain", "this Python"), ("napi_create_object", "this JavaScript runtime"), (None, None)])
