@@ -29,6 +29,8 @@ static void test_names_and_places(void **state)
 		{ NATIVE("parse", "agent"), "parse", "agent", ROLE_OWN },
 		{ NATIVE("[agent+0x1a2b]", "agent"), "no symbols", "agent", ROLE_OWN },
 		{ NATIVE("", ""), "no symbols", "", ROLE_SYSTEM },
+		{ NATIVE("[32-bit code]", ""), "[32-bit code]", "", ROLE_SYSTEM },
+		{ NATIVE("[unknown]", ""), "no symbols", "", ROLE_SYSTEM },
 		{ NATIVE("(other)", ""), "(other)", "", ROLE_SYSTEM },
 		{ NATIVE("malloc", "libc.so.6"), "malloc", "libc.so.6", ROLE_SYSTEM },
 		{ NATIVE("malloc", "libjemalloc.so.2"), "malloc", "libjemalloc.so.2", ROLE_SYSTEM },
@@ -191,6 +193,18 @@ static void test_functions(void **state)
 	profile_unknown(s, &set, &unknown);
 	assert_int_equal(unknown.whole, 5);
 	assert_int_equal(unknown.leaf, 15);
+	assert_int_equal(unknown.cut, 0);
+
+	/* where callers are missing, there is no function of that name */
+	sample_set_add(&set, STACK(s, NATIVE("b", "x"), NATIVE("[callers unknown]", ""), PROCESS("x")), 7);
+	sample_set_add(&set, STACK(s, NATIVE("[callers unknown]", ""), PROCESS("x")), 2);
+	rows = profile_functions(s, &set, &len);
+	assert_int_equal(len, 4);
+	assert_int_equal(function_find(rows, len, "b")->total, 87);
+	free(rows);
+	profile_unknown(s, &set, &unknown);
+	assert_int_equal(unknown.cut, 9);
+	assert_int_equal(unknown.whole, 7);
 	sample_set_fini(&set);
 	stacks_free(s);
 }

@@ -60,6 +60,11 @@ bool frame_unnamed(const struct frame *f)
 	return f->name[0] == '[' || !f->name[0];
 }
 
+bool frame_cut(const struct frame *f)
+{
+	return !strcmp(f->name, "[callers unknown]"); /* symbolizer.c's */
+}
+
 const char *frame_function(const struct frame *f, char buf[FRAME_TEXT])
 {
 	if (frame_unnamed(f) && f->module[0])
@@ -114,7 +119,9 @@ const char *frame_name(const struct frame *f, char buf[FRAME_TEXT])
 	char name[FRAME_TEXT];
 
 	if (frame_unnamed(f)) {
-		snprintf(buf, FRAME_TEXT, "no symbols");
+		bool says = f->name[0] && !f->module[0] && strcmp(f->name, "[unknown]"); /* "[32-bit code]" */
+
+		snprintf(buf, FRAME_TEXT, "%s", says ? f->name : "no symbols");
 	} else if (f->kind == FRAME_NATIVE || f->kind == FRAME_KERNEL) {
 		snprintf(name, sizeof(name), "%.*s", (int)clone_cut(f->name), f->name);
 		snprintf(buf, FRAME_TEXT, "%s", namespaces_cut(name));

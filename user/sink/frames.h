@@ -24,6 +24,8 @@ enum frame_role {
 enum frame_role frame_role(const struct frame *f);
 /* There is no name for it. */
 bool frame_unnamed(const struct frame *f);
+/* It stands where the rest of a stack could not be found: no function. */
+bool frame_cut(const struct frame *f);
 /* "[libfoo.so]" of code without a name, which would else be as many functions as addresses; other functions as they are. Not sanitized. Returns buf. */
 const char *frame_function(const struct frame *f, char buf[FRAME_TEXT]);
 /* The inside of a Python interpreter: what it does, it does for the Python function that it runs. */

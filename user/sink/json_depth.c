@@ -89,6 +89,7 @@ static json_t *profiles_json(const struct stacks *s, const struct agent_data *a)
 		json_object_set_new(of, "stacks_len", integer_json(set->len));
 		json_object_set_new(of, "unknown", integer_json(unknown.whole));
 		json_object_set_new(of, "unknown_leaf", integer_json(unknown.leaf));
+		json_object_set_new(of, "unknown_callers", integer_json(unknown.cut));
 		json_object_set_new(of, "functions", functions_json(s, set));
 		json_object_set_new(of, "stacks", stacks_json(s, set, &other));
 		json_object_set_new(of, "other", integer_json(other));

@@ -45,7 +45,7 @@ static uint32_t row_find(struct sums *sums, const struct stacks *s, uint32_t fra
 {
 	const struct frame *f = stacks_frame_at(s, frame);
 
-	if (f->kind == FRAME_PROCESS || !frame_unnamed(f))
+	if (f->kind == FRAME_PROCESS || !frame_unnamed(f) || !f->module[0])
 		return frame;
 	for (uint32_t m = 0; m < sums->modules_len; m++)
 		if (!strcmp(stacks_frame_at(s, sums->modules[m])->module, f->module))
@@ -73,7 +73,7 @@ static bool has_python(const struct stacks *s, const uint32_t *frames, size_t le
 /* It is a function to be told of. */
 static bool frame_counts(const struct frame *f, bool python)
 {
-	return f->kind != FRAME_PROCESS && !(python && frame_interpreter(f));
+	return f->kind != FRAME_PROCESS && !frame_cut(f) && !(python && frame_interpreter(f));
 }
 
 static void sums_add(struct sums *sums, const struct stacks *s, const struct sample *sample, uint32_t number)
@@ -270,17 +270,20 @@ void profile_unknown(const struct stacks *s, const struct sample_set *set, struc
 	for (uint32_t n = 0; n < set->cap; n++) {
 		size_t len = 0;
 		const uint32_t *frames = set->at[n].value ? stacks_at(s, set->at[n].stack, &len) : NULL;
-		bool python = has_python(s, frames, len), named = false, leaf = false, top = true;
+		bool python = has_python(s, frames, len), named = false, leaf = false, cut = false, top = true;
 
 		for (size_t i = 0; i < len && set->at[n].stack != STACK_OTHER; i++) {
 			const struct frame *f = stacks_frame_at(s, frames[i]);
 
+			cut = cut || frame_cut(f);
 			if (!frame_counts(f, python))
 				continue;
 			leaf = leaf || (top && frame_unnamed(f));
 			named = named || !frame_unnamed(f);
 			top = false;
 		}
+		if (cut)
+			ret->cut += set->at[n].value;
 		if (!named)
 			ret->whole += set->at[n].value;
 		else if (leaf)

@@ -35,6 +35,7 @@ struct process_row *profile_processes(const struct stacks *s, const struct sampl
 struct profile_unknown {
 	uint64_t whole; /* no function of it has a name, or it found no room */
 	uint64_t leaf; /* the innermost has none, others have */
+	uint64_t cut; /* whose outer callers are not known */
 };
 void profile_unknown(const struct stacks *s, const struct sample_set *set, struct profile_unknown *ret);
 

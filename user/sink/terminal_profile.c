@@ -81,13 +81,15 @@ static void print_unknown(const struct screen *s, const struct stacks *stacks, c
 	struct para p;
 
 	profile_unknown(stacks, set, &unknown);
-	if ((double)(unknown.whole + unknown.leaf) < UNKNOWN_TOLD * sum)
+	if ((double)unknown.whole < UNKNOWN_TOLD * sum && (double)unknown.leaf < UNKNOWN_TOLD * sum && (double)unknown.cut < UNKNOWN_TOLD * sum)
 		return;
 	para_begin(&p, s, "unknown");
 	if ((double)unknown.leaf >= UNKNOWN_TOLD * sum)
 		para_part(&p, "%.0f %% on top of the stack in code without symbols", (double)unknown.leaf / sum * 100);
 	if ((double)unknown.whole >= UNKNOWN_TOLD * sum)
 		para_part(&p, "%.0f %% in stacks of which no function has a name", (double)unknown.whole / sum * 100);
+	if ((double)unknown.cut >= UNKNOWN_TOLD * sum)
+		para_part(&p, "%.0f %% in stacks whose outer callers were not found", (double)unknown.cut / sum * 100);
 	para_end(&p);
 }
 
