@@ -137,6 +137,26 @@ static void agents_merge_with_their_tools(void **ctx)
 	agent_data_fini(&now);
 }
 
+static void leak_candidates_outlive_the_agent(void **ctx)
+{
+	struct agent_data total = { 0 }, now = { .alive = true };
+
+	(void)ctx;
+	assert_int_equal(sample_set_add(&now.samples[SAMPLE_LEAK_BYTES], 3, 1000), 0);
+	assert_int_equal(sample_set_add(&now.samples[SAMPLE_LIVE_BYTES], 3, 1000), 0);
+	assert_int_equal(agent_data_merge(&total, &now), 0);
+	agent_data_extras_reset(&now);
+	now.alive = false; /* it has freed everything on its way out */
+	assert_int_equal(agent_data_merge(&total, &now), 0);
+	assert_int_equal(sample_set_sum(&total.samples[SAMPLE_LIVE_BYTES]), 0);
+	assert_int_equal(sample_set_sum(&total.samples[SAMPLE_LEAK_BYTES]), 1000);
+	now.alive = true; /* in a living one they are gone when they are */
+	assert_int_equal(agent_data_merge(&total, &now), 0);
+	assert_int_equal(sample_set_sum(&total.samples[SAMPLE_LEAK_BYTES]), 0);
+	agent_data_fini(&total);
+	agent_data_fini(&now);
+}
+
 static struct peer_data *peer(struct agent_data *a, bool server, const char *address, const char *name, uint64_t exchanges)
 {
 	struct peer_data *p = agent_data_peer(a, server, address, name);
@@ -405,7 +425,7 @@ int main(void)
 		cmocka_unit_test(tables_are_sound),
 		cmocka_unit_test(merge_by_type),
 		cmocka_unit_test(ledgers_add_up),
-		cmocka_unit_test(agents_merge_with_their_tools),
+		cmocka_unit_test(agents_merge_with_their_tools), cmocka_unit_test(leak_candidates_outlive_the_agent),
 		cmocka_unit_test(peers_merge_by_side_address_and_name),
 		cmocka_unit_test(trimming_loses_nothing),
 		cmocka_unit_test(the_busiest_are_kept),

@@ -321,8 +321,10 @@ int agent_data_merge(struct agent_data *into, const struct agent_data *from)
 		if (into->concurrency[c].max < from->concurrency[c].max)
 			into->concurrency[c].max = from->concurrency[c].max;
 	}
+	/* At its end a program may tidy up what leaked all the time (CPython does): the candidates stand as they were before. */
 	for (int i = 0; i < SAMPLE_COUNT && !err; i++)
-		err = sample_set_merge(&into->samples[i], &from->samples[i], sample_infos[i].last);
+		if (i != SAMPLE_LEAK_BYTES || from->alive || !into->samples[i].len)
+			err = sample_set_merge(&into->samples[i], &from->samples[i], sample_infos[i].last);
 	heap_data_merge(&into->heap, &from->heap);
 	for (const struct rival *r = from->rivals; r < from->rivals + RIVALS_KEPT && r->ns; r++)
 		agent_data_rival(into, r->name, r->ns);
