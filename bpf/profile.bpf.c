@@ -3,7 +3,7 @@
  * Which code burns the agents' CPU time: the stack of what runs, at fixed times.
  *
  * Hook: a perf event a CPU, the clock of software events, 49 times a second by default: a timer of the CPU, in an interrupt. One by CPU and not by task: those
- * are set up anew at each switch. A sample stands for its period of CPU time; a stranger pays one load.
+ * are set up anew at each switch. A sample stands for its period of time on a CPU, what the hypervisor takes of it included; a stranger pays one load.
  */
 #include "stack.bpf.h"
 
@@ -12,7 +12,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 const volatile __u64 cfg_sample_ns = 1000000000 / 49; /* period */
 extern __s64 clock_offset_ns;
 
-/* By CPU: when an agent's task was sampled last. */
+/* By CPU: when the timer was due last that an agent's task was sampled at. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -21,24 +21,26 @@ struct {
 } sampled SEC(".maps");
 
 /*
- * What a sample of t stands for. A timer that comes late, since the hypervisor ran somebody else or interrupts were off, makes up for all the periods that have
- * passed (hrtimer_forward_now()): those that t can have run in count.
+ * What a sample of t stands for. A timer that comes late, since the hypervisor ran somebody else or interrupts were off, leaves out the times at which it was
+ * due meanwhile, and keeps to the others (hrtimer_forward_now()): those at which t was on the CPU count.
  */
 static __always_inline u64 sample_weight(struct task_struct *t)
 {
-	u64 now = bpf_ktime_get_ns(), since, ran, periods;
+	u64 now = bpf_ktime_get_ns(), n = 0, ran, arrival = t->sched_info.last_arrival + clock_offset_ns;
 	u32 zero = 0;
-	u64 *last = bpf_map_lookup_elem(&sampled, &zero);
+	u64 *due = bpf_map_lookup_elem(&sampled, &zero);
 
-	if (!last)
+	if (!due)
 		return cfg_sample_ns;
-	since = now - *last;
-	*last = now;
-	if (since < 2 * cfg_sample_ns)
+	if (now > *due)
+		n = (now - *due) / cfg_sample_ns;
+	if (!n) { /* it has never come so promptly */
+		*due = now;
 		return cfg_sample_ns;
-	ran = positive(now - (t->sched_info.last_arrival + clock_offset_ns));
-	periods = ((ran < since ? ran : since) + cfg_sample_ns / 2) / cfg_sample_ns;
-	return (periods ? periods : 1) * cfg_sample_ns;
+	}
+	*due += n * cfg_sample_ns;
+	ran = *due > arrival ? (*due - arrival) / cfg_sample_ns + 1 : 1;
+	return (ran < n ? ran : n) * cfg_sample_ns;
 }
 
 SEC("?perf_event")
