@@ -23,7 +23,7 @@ void world_limits(struct world *w, int id, const struct limits_reading *r)
 		metric_add(s, M_PRESSURE_CPU_NS, minus(r->pressure_cpu_ns, a->limits.pressure_cpu_ns));
 		metric_add(s, M_STEAL_NS, minus(r->steal_ns, a->limits.steal_ns));
 	}
-	if (a->alive && w->probe_on[PROBE_MEM]) {
+	if (w->probe_on[PROBE_MEM]) {
 		s->value[M_MEMORY_LIMIT_BYTES] = r->memory_limit_bytes;
 		s->value[M_MEMORY_LEFT_BYTES] = r->memory_left_bytes;
 	}
