@@ -205,7 +205,8 @@ static void traces_drop(struct heap_full *h, const struct watched *w)
 	heap_sites_drop(h->sites_fd, pid);
 }
 
-static void attach(struct heap_full *h, struct watched *w)
+/* False: the process is gone. What fails otherwise may succeed later: another tool's probes stood in the way. */
+static bool attach(struct heap_full *h, struct watched *w)
 {
 	char text[256];
 	int err = 0;
@@ -215,16 +216,17 @@ static void attach(struct heap_full *h, struct watched *w)
 		err = links_add(h, w, i);
 	if (err) {
 		links_drop(w);
-		if (err == -ESRCH || err == -ENOENT) /* it is gone */
-			return;
-		snprintf(text, sizeof(text), "the allocator of the process can't be probed: %s", strerror(-err));
+		if (err == -ESRCH || err == -ENOENT)
+			return false;
+		snprintf(text, sizeof(text), "the allocator can't be probed: %s", strerror(-err));
 		note(h, w, text);
-		return;
+		return true;
 	}
 	w->attached = true;
 	if (w->allocator.sites[ALLOC_NEW].address && strcmp(w->allocator.name, "glibc") && strcmp(w->allocator.name, "musl")) /* there they call malloc */
 		note(h, w, "C++ operators new and delete of this process have code of their own and are not observed: an exception could not pass a probe");
 	report(h, w->slot, NULL);
+	return true;
 }
 
 /* Looks for the allocator; true: to be looked at again, at due_ns. */
@@ -244,9 +246,8 @@ static bool look(struct heap_full *h, struct watched *w)
 	}
 	err = allocator_find(w->pid, &w->allocator, why, sizeof(why));
 	if (!err) {
-		attach(h, w);
 		w->due_ns = clock_ns() + LOOK_AGAIN_NS;
-		return w->attached;
+		return attach(h, w);
 	}
 	if (err == -EAGAIN && w->tries < TRIES_MAX) {
 		w->due_ns = clock_ns() + (RETRY_NS << w->tries++);
