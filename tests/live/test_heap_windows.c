@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Breakpoints of heap windows on a busy process: the limit of hits holds whatever happens, sizes are those of the calls, and the process does not notice. */
+#include <bpf/libbpf.h>
 #include <string.h>
 
 #include "lib/util.h"
@@ -9,12 +10,13 @@
 #include "stakeout.skel.h"
 
 #define BYTES 777
-#define CALLS 30000000
+#define CALLS 600000
+#define TURNS 2000 /* of an empty loop between them */
 #define WINDOWS 10000
 #define LIMIT 3
 #define SIZES 4
 
-/* Allocates without a pause; value[0] is a sum over what it does, value[1] set once it is over. */
+/* Allocates; value[0] is a sum over what it does. */
 static int allocator(struct worker *self, void *arg)
 {
 	uint64_t sum = 0;
@@ -27,6 +29,8 @@ static int allocator(struct worker *self, void *arg)
 		*(volatile char *)p = (char)i;
 		sum = sum * 31 + *(volatile unsigned char *)p;
 		free(p);
+		for (volatile int k = 0; k < TURNS; k++)
+			;
 	}
 	self->value[0] = sum;
 	worker_pause(self);
@@ -96,6 +100,8 @@ static struct stakeout_bpf *program_load(struct heap_breaks **ret)
 	assert_non_null(skel);
 	bpf_object__for_each_program(prog, skel->obj)
 		bpf_program__set_autoload(prog, prog == skel->progs.heap__hit);
+	bpf_map__set_max_entries(skel->maps.lanes, libbpf_num_possible_cpus() * SO_LANES);
+	bpf_map__set_max_entries(skel->maps.stack_rooms, libbpf_num_possible_cpus() * SO_STACK_ROOMS);
 	assert_int_equal(stakeout_bpf__load(skel), 0);
 	assert_int_equal(heap_breaks_new(skel, ret), 0);
 	return skel;
