@@ -27,7 +27,7 @@ struct trial {
 	int go[2], done[2]; /* pipes to the child and back */
 };
 
-static __attribute__((noinline, noclone)) int trial_call(volatile int *n)
+static __attribute__((noinline)) int trial_call(volatile int *n)
 {
 	return ++*n;
 }
