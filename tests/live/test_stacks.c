@@ -220,8 +220,8 @@ static void test_cpu_time(void **state)
 	sampled = sample_set_sum(&a->samples[SAMPLE_CPU_NS]);
 	runs = hist_count(a, M_ONCPU_NS);
 	/* An error of a run lies evenly between minus one and one period: its variance is a sixth of a period's square at most. */
-	/* And what the hypervisor takes away counts in the one only. */
-	assert_near(sampled, cpu, 6 * sqrt(runs / 6) * period + cpu / 10);
+	/* And what a hypervisor takes away counts in the one only, what an emulated timer misses in the other: tests/e2e/test_profile.py is stricter. */
+	assert_near(sampled, cpu, 6 * sqrt(runs / 6) * period + cpu / 4);
 }
 
 static int waiter(struct worker *self, void *arg)
