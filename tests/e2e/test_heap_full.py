@@ -26,7 +26,7 @@ def built(tmp_path_factory):
     def build(source, *flags, name=None, compiler="gcc"):
         out = folder / (name or source.split(".")[0])
         if out not in done:
-            subprocess.run([compiler, "-O1", "-g", *flags, "-o", out, HEAP / source, "-lpthread", "-ldl"], check=True)
+            subprocess.run([compiler, "-O1", "-g", "-D_GNU_SOURCE", *flags, "-o", out, HEAP / source, "-lpthread", "-ldl"], check=True)
             done[out] = True
         return out
 

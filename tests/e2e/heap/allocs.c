@@ -4,7 +4,6 @@
  * input, works, prints its books as one line of JSON, and waits again: while it waits, its heap stands still.
  * usage: allocs THREADS TURNS
  */
-#define _GNU_SOURCE
 #include <malloc.h>
 #include <pthread.h>
 #include <stdint.h>

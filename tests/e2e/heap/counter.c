@@ -4,7 +4,6 @@
  * $COUNTER names, mapped shared, so that the test reads them while the program stands still. It counts while the test says so, and only in the process
  * that began.
  */
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

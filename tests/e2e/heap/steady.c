@@ -4,7 +4,6 @@
  * sizes: malloc only, of 16 to 2,063 bytes, skewed. functions: one call of each function in turn, every one of its own size; free is left out of the count.
  * bursts: as sizes, for 20 ms; then as far apart as 50 times LOOPS for 60 ms. threads: as sizes, in two threads. forks: in children that end after 50 calls.
  */
-#define _GNU_SOURCE
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
