@@ -218,7 +218,7 @@ int BPF_PROG(core__exec, struct task_struct *t, int old_pid)
 SEC("?tp_btf/sched_process_exit")
 int BPF_PROG(core__exit, struct task_struct *t)
 {
-	struct membership *m;
+	struct membership *m, *leader;
 	struct signal_struct *sig;
 	u32 dead;
 
@@ -232,6 +232,7 @@ int BPF_PROG(core__exit, struct task_struct *t)
 	dead = sig->live.counter == 0;
 	if (dead)
 		python_forget(t->tgid);
+	leader = t->pid == t->tgid ? m : bpf_task_storage_get(&tasks, t->group_leader, 0, 0); /* it has what is the process's */
 	emit(so_exit, r, SO_EXIT, m->agent, t->pid) {
 		r->tgid = t->tgid;
 		r->code = sig->flags & SIGNAL_GROUP_EXIT ? sig->group_exit_code : t->exit_code;
@@ -244,7 +245,7 @@ int BPF_PROG(core__exit, struct task_struct *t)
 		r->migrations = t->se.nr_migrations;
 		r->switches_voluntary = t->nvcsw;
 		r->switches_involuntary = t->nivcsw;
-		r->rss_peak_bytes = m->rss_peak;
+		r->rss_peak_bytes = leader ? leader->rss_peak : 0;
 		r->exec_ns = t->se.sum_exec_runtime;
 		__builtin_memset(r->pad2, 0, sizeof(r->pad2));
 	}

@@ -270,6 +270,24 @@ def test_probe_switched_off_leaves_out_its_metrics(stakeout):
     assert not names & without and {"oncpu_ns", "forks", "threads"} <= without
 
 
+def test_peak_of_a_process_whose_first_thread_ended_first(stakeout):
+    """The memory of a process is told by whichever thread ends last."""
+    script = """
+import ctypes, os, threading, time
+def work(first):
+    while open(f"/proc/self/task/{first}/stat").read().rsplit(")", 1)[1].split()[0] != "Z":
+        time.sleep(0.001)
+    block = bytearray(64 << 20)
+    os._exit(0)
+threading.Thread(target=work, args=(os.getpid(),)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+    run = stakeout("record", "-q", "-i", "60", "-o", "out.ndjson", "--", PYTHON, "-c", script)
+    assert run.returncode == 0, run.stderr
+    agent = Recording(stakeout.folder / "out.ndjson").agent()
+    assert 64 << 20 <= agent["gauges"]["rss_peak_bytes"] <= 128 << 20
+
+
 def test_standard_output(stakeout):
     done = stakeout("record", "-q", "-i", "0.1", "-o", "-", "--", "sleep", "0.3")
     assert (done.returncode, done.stderr) == (0, b"")
