@@ -31,7 +31,7 @@ struct record_options {
 };
 
 /* Parses argv[1..]. Returns -1 to go on, or the exit status to end with (0 after --help, 2 after one line on stderr that says
- * what was wrong and what is possible). Owned memory lives until the process ends. */
+ * what was wrong and what is possible). o->target.pids is the caller's to free. */
 int record_options_parse(int argc, char **argv, struct record_options *o);
 
 /* For messages about a mistyped word: " (did you mean 'NAME'?)" in buf when one of the names is near, else "". Returns buf. */

@@ -603,6 +603,7 @@ int cmd_record(int argc, char **argv)
 	observer_free(s->observer);
 	targets_free(s->targets);
 	outlooks_fini(&s->outlooks);
+	free((void *)s->opt.target.pids);
 	free(s);
 	return status;
 }
