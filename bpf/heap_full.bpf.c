@@ -16,6 +16,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define NESTED_MAX 16 /* calls within one call; more: it will never return */
 #define STACK_WORDS 64 /* of the stack that are looked at for return addresses */
+#define DEEP_WORDS 128 /* the same in a runtime with a compiler: V8 and Node have 0.6 KiB of stack between malloc and the JavaScript */
 #define PYTHON_CALLERS 4 /* frames that tell a place in a Python program */
 
 #if defined(__TARGET_ARCH_x86)
@@ -34,7 +35,7 @@ struct heap_call {
 	u16 agent;
 	u8 function; /* SO_HEAP_* */
 	u8 nested;
-	u64 words[STACK_WORDS]; /* scratch: the stack */
+	u64 words[DEEP_WORDS]; /* scratch: the stack */
 };
 
 struct {
@@ -78,20 +79,43 @@ static __always_inline u64 code_mask(const struct so_heap_code *code, u64 word)
 	return ((off | -off) >> 63) - 1;
 }
 
-/* The words near the top of the stack that point into code: return addresses, those of callers among them. What lies about from earlier calls counts too;
- * then a place has several keys, of the same stack. */
-static __always_inline u64 stack_hash(struct heap_call *c, u32 tgid)
+/* Takes in those of the words from..to of the stack that point into code. */
+static __always_inline u64 words_mixed(u64 h, const struct heap_call *c, const struct so_heap_code *code, int from, int to)
 {
-	struct so_heap_code *code = bpf_map_lookup_elem(&heap_code, &tgid);
-	u64 h = mixed(0, c->words[0]), mask;
+	for (int i = from; i < to; i++) {
+		u64 mask = code_mask(code, c->words[i]);
 
-	if (!code)
-		return h;
-	for (int i = 1; i < STACK_WORDS; i++) {
-		mask = code_mask(code, c->words[i]);
 		h = (h ^ (c->words[i] & mask)) * ((0x9e3779b97f4a7c15ULL & mask) | (1 & ~mask));
 	}
 	return h;
+}
+
+/* Reads bytes (a power of two) of the stack from sp up, or what there is of them: its end may be near. What can't be read is zeroed
+ * (bpf_probe_read_user_common() in kernel/trace/bpf_trace.c). */
+static __always_inline void stack_read_words(u64 *to, u32 bytes, u64 sp)
+{
+	u32 n = STACK_CHUNK_BYTES - (sp & (STACK_CHUNK_BYTES - 1));
+
+	if (bpf_probe_read_user(to, bytes, (void *)sp) && n < bytes)
+		bpf_probe_read_user(to, n & (bytes - 1), (void *)sp);
+}
+
+/* The words near the top of the stack that point into code: return addresses, those of callers among them. What lies about from earlier calls counts too;
+ * then a place has several keys, of the same stack. */
+static __always_inline u64 stack_hash(struct heap_call *c, u32 tgid, u64 sp)
+{
+	struct so_heap_code *code = bpf_map_lookup_elem(&heap_code, &tgid);
+	u64 h;
+
+	stack_read_words(c->words, STACK_WORDS * sizeof(u64), sp);
+	h = mixed(0, c->words[0]);
+	if (!code)
+		return h;
+	h = words_mixed(h, c, code, 1, STACK_WORDS);
+	if (!code->deep)
+		return h;
+	stack_read_words(c->words + STACK_WORDS, (DEEP_WORDS - STACK_WORDS) * sizeof(u64), sp + STACK_WORDS * sizeof(u64));
+	return words_mixed(h, c, code, STACK_WORDS, DEEP_WORDS);
 }
 
 /* The same C code runs all lines of a Python program: where its frames are. (A function of its own: 6.1 allows 512 bytes of stack in all.) */
@@ -114,27 +138,12 @@ static __noinline u64 python_hash(struct task_struct *t, u64 h)
 	return h;
 }
 
-/* Reads what there is of the stack from sp up: its end may be near. */
-static __always_inline void stack_words(struct heap_call *c, u64 sp)
-{
-	u32 n = STACK_CHUNK_BYTES - (sp & (STACK_CHUNK_BYTES - 1));
-
-	if (n >= sizeof(c->words)) {
-		bpf_probe_read_user(c->words, sizeof(c->words), (void *)sp);
-		return;
-	}
-	if (bpf_probe_read_user(c->words, sizeof(c->words), (void *)sp)) {
-		__builtin_memset(c->words, 0, sizeof(c->words));
-		bpf_probe_read_user(c->words, n & (sizeof(c->words) - 1), (void *)sp);
-	}
-}
-
 /* Key of the place that calls; the first time its stack is sent. 0: not known, since there are too many. */
-static __always_inline u32 call_site(struct pt_regs *ctx, struct task_struct *t, struct heap_call *c)
+static __always_inline u32 call_site(struct pt_regs *ctx, struct task_struct *t, struct heap_call *c, u64 sp)
 {
 	u32 tgid = t->tgid, key;
 	struct membership *m;
-	u64 h = mixed(python_hash(t, stack_hash(c, tgid)), (u64)BPF_CORE_READ(t, mm)); /* another program of the same process has other places */
+	u64 h = mixed(python_hash(t, stack_hash(c, tgid, sp)), (u64)BPF_CORE_READ(t, mm)); /* another program of the same process has other places */
 	long err;
 
 	key = h >> 32;
@@ -265,8 +274,7 @@ static __always_inline void on_enter(struct pt_regs *ctx, u64 cookie)
 	c->nested = 0;
 	c->function = cookie;
 	call_arguments(c, ctx, cookie);
-	stack_words(c, sp);
-	c->site = call_site(ctx, t, c);
+	c->site = call_site(ctx, t, c, sp);
 	if (c->old) /* to no bytes: that is all there is to it, or a new block comes */
 		free_emit(c, t->pid, c->old, c->bytes ? SO_FREE_MAYBE : 0);
 	c->sp = sp;

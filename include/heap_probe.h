@@ -27,6 +27,7 @@ enum so_heap_function {
 #define SO_HEAP_BUCKETS 4096
 struct so_heap_code {
 	__u32 granules[SO_HEAP_BUCKETS][2]; /* 0: none */
+	__u32 deep; /* 1: some of it is of no file, made by a compiler of the process's own */
 };
 
 static inline __attribute__((always_inline)) __u32 so_heap_bucket(__u32 granule)

@@ -25,16 +25,18 @@ void heap_code_update(int code_fd, pid_t pid)
 	_cleanup_fclose_ FILE *f = NULL;
 	_cleanup_free_ struct so_heap_code *c = calloc(1, sizeof(*c));
 	_cleanup_free_ char *line = NULL;
-	unsigned long long start, end;
+	unsigned long long start, end, inode;
 	uint32_t key = (uint32_t)pid;
 	char path[32], execute;
+	int name;
 	size_t cap = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
 	f = fopen(path, "re");
 	while (c && f && getline(&line, &cap, f) > 0) {
-		if (sscanf(line, "%llx-%llx %*c%*c%c", &start, &end, &execute) != 3 || execute != 'x' || end >> 48)
+		if (sscanf(line, "%llx-%llx %*c%*c%c%*c %*x %*x:%*x %llu %n", &start, &end, &execute, &inode, &name) != 4 || execute != 'x' || end >> 48)
 			continue;
+		c->deep |= !inode && line[name] != '['; /* [vdso], [uprobes] */
 		for (uint64_t g = start >> SO_HEAP_GRANULE_SHIFT; g <= (end - 1) >> SO_HEAP_GRANULE_SHIFT; g++)
 			granule_add(c, (uint32_t)g);
 	}
