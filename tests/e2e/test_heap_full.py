@@ -257,7 +257,7 @@ def test_a_leak_is_named_in_node(stakeout, agents):
     """Its functions are told apart by callers far up the stack. Buffers that were dropped live on until V8 collects them: they may look like leaks for a while."""
     if not shutil.which("node"):
         pytest.skip("no node here")
-    p = agents("node", "--perf-basic-prof", "--no-turbo-inlining", HEAP / "leak.js", stdout=subprocess.PIPE)
+    p = agents("node", "--perf-basic-prof", "--no-turbo-inlining", HEAP / "leak.js", stdout=subprocess.PIPE, cwd=stakeout.folder)  # where V8 leaves a log
     try:
         assert line_of(p) == "compiled\n"
         w = Watch(stakeout, p.pid, "--leak-age", "0.5")
