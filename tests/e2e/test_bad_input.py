@@ -350,3 +350,6 @@ def test_doctor_here(stakeout):
     hooks = set(re.findall(r'SEC\("\?((?:tp_btf|iter)/\w+)"\)', "".join(p.read_text() for p in source.glob("*.bpf.c"))))
     assert hooks, "no programs found"
     assert not [h for h in hooks if not re.search(rf"^ +{h} ", text, re.M)]
+    heap = re.search(r"^  heap +available, .*\n((?:    .*\n)*)", text, re.M)
+    assert re.search(r"^    hardware breakpoints +(yes|no: without it, no sampling)", heap[1], re.M), text
+    assert re.search(r"^    uprobe +yes$", heap[1], re.M), text

@@ -3,6 +3,7 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/hw_breakpoint.h>
 #include <linux/perf_event.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -46,6 +47,7 @@ const struct feature_info feature_infos[FEATURE_COUNT] = {
 	[FEATURE_RAW_TP_RUN] = { "test runs of raw_tp programs", "5.10, commit 1b4d60ec162f" },
 	[FEATURE_UPROBE] = { "uprobes", "4.17, CONFIG_UPROBE_EVENTS" },
 	[FEATURE_UPROBE_MULTI] = { "links of many uprobes", "6.6, commit 89ae89f53d20" },
+	[FEATURE_BREAKPOINTS] = { "hardware breakpoints", "2.6.33, CONFIG_HAVE_HW_BREAKPOINT" },
 	[FEATURE_SAMPLES] = { "samples at perf events", "4.9, commit 0515e5999a46; CONFIG_PERF_EVENTS" },
 	[FEATURE_ITER_SLEEPS] = { "sleepable iterators", "5.18, commits b77fb25dcb34 and 376040e47334" },
 	[FEATURE_FENTRY] = { "programs at functions", "5.5, commit fec56f5890d9; arm64: 6.4" },
@@ -119,6 +121,8 @@ static const struct probe_requirement requirements[] = {
 	{ PROBE_KMEM, FEATURE_TP_KMALLOC, "tp_btf/kmalloc", NULL },
 	{ PROBE_KMEM, FEATURE_TP_KMEM_CACHE_ALLOC, "tp_btf/kmem_cache_alloc", NULL },
 	{ PROBE_GC, FEATURE_UPROBE, "uprobe", NULL },
+	{ PROBE_HEAP, FEATURE_BREAKPOINTS, "-", "sampling (+heap)" },
+	{ PROBE_HEAP, FEATURE_UPROBE, "uprobe", "+heap=full" },
 	{ PROBE_PROFILE, FEATURE_SAMPLES, "perf_event", NULL },
 	{ PROBE_OFFCPU, FEATURE_ITER_SLEEPS, "iter.s/task", NULL },
 };
@@ -313,6 +317,26 @@ static bool test_uprobe(enum feature_id f)
 	return !access(UPROBE_FILE, R_OK) || lacks(f, "this kernel has no uprobes (since %s)", feature_infos[f].since);
 }
 
+/* Tried, without setting it. That all registers are in use at the moment is no lack. */
+static bool test_breakpoints(enum feature_id f)
+{
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.type = PERF_TYPE_BREAKPOINT,
+		.bp_type = HW_BREAKPOINT_X,
+		.bp_addr = (uintptr_t)test_breakpoints,
+		.bp_len = sizeof(long),
+		.exclude_kernel = 1,
+		.disabled = 1,
+	};
+	int fd = syscall(__NR_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOSPC || lacks(f, "%s are refused: %s", feature_infos[f].name, strerror(errno));
+	close(fd);
+	return true;
+}
+
 /* The event itself is opened, and closed at once. */
 static bool test_samples(enum feature_id f)
 {
@@ -365,6 +389,7 @@ bool feature_has(enum feature_id f, char *why, size_t why_len)
 		[FEATURE_BTF] = test_btf,
 		[FEATURE_ROOT] = test_root,
 		[FEATURE_UPROBE] = test_uprobe,
+		[FEATURE_BREAKPOINTS] = test_breakpoints,
 		[FEATURE_SAMPLES] = test_samples,
 		[FEATURE_FENTRY] = test_fentry,
 		[FEATURE_LOCKDOWN_OK] = test_lockdown,

@@ -34,6 +34,7 @@ enum feature_id {
 	FEATURE_RDONLY_CAST, /* kernel function bpf_rdonly_cast; without it the same by slower reads */
 	FEATURE_UPROBE, /* uprobes by perf_event_open */
 	FEATURE_UPROBE_MULTI, /* links to many uprobes at once; without it one by one */
+	FEATURE_BREAKPOINTS, /* perf events of the CPUs' breakpoint registers */
 	FEATURE_SAMPLES, /* perf events of the software clock */
 	FEATURE_ITER_SLEEPS, /* sleepable iterators, bpf_copy_from_user_task() */
 	FEATURE_FENTRY, /* fentry and fexit programs; wanted only where a tracepoint is missing */
