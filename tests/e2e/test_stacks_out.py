@@ -277,6 +277,18 @@ def tail(*frames):
     return frames + (python("main", line=90), process())
 
 
+def test_one_long_place_does_not_cost_a_table_the_others(stakeout):
+    """Where a function is is cut at its begin, between characters; what a file and a line say is at the end."""
+    accents = "\u00e9" * 40
+    places = {"<frozen importlib._bootstrap_external>": "<frozen importlib._bootstrap_external>:727",
+              f"/srv/app/{accents}.py": f"app/{accents}.py:727", "/srv/app/agent.py": "app/agent.py:727"}
+    known = {(python(f"work{n}", file, 727), process()): 10**9 for n, file in enumerate(places)}
+    path = make.write(stakeout.folder / "r.ndjson", [make.Agent(1, samples={"cpu_ns": known})], probes=PROBES)
+    done = stakeout("report", path, env=PLAIN | {"LC_ALL": "C.UTF-8"})
+    shown = [re.split(" {2,}", line.strip()) for line in section(done.stdout.decode(), "CPU profile")[1:4]]
+    assert {(row[2], row[3]) for row in shown} == {(f"work{n}", where if len(where) <= 24 else ".." + where[-22:]) for n, where in enumerate(places.values())}
+
+
 def test_profile_for_people(stakeout):
     recursive = python("walk", line=3)
     known = {tail(python("burn", line=7)): 500, tail(frame("memcpy", "libcrypto.so.3"), recursive, recursive): 300, tail(recursive): 40,

@@ -2,6 +2,7 @@
 /* Stacks: which code was on the CPU, and which code waited. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "sink/format.h"
 #include "sink/profile.h"
@@ -13,6 +14,7 @@
 #define UNKNOWN_TOLD 0.01
 #define OWN_TOLD 0.01
 #define OWNERS_SHOWN 6
+#define WHERE_SHOWN 24 /* columns of a place: one long path must not cost a table all of them */
 
 void cell_share(struct table *t, const struct screen *s, uint64_t part, uint64_t whole)
 {
@@ -24,12 +26,31 @@ void cell_share(struct table *t, const struct screen *s, uint64_t part, uint64_t
 		table_cell(t, s, 0, "%.1f", percent);
 }
 
+/* A file and its line, or what its end says of it. */
+static void cell_where(struct table *t, const struct screen *s, const struct frame *f)
+{
+	char text[FRAME_TEXT], fit[FRAME_TEXT];
+	const char *at = frame_where(f, text);
+	bool whole = true;
+
+	while (text_fit(fit, sizeof(fit), at, FRAME_TEXT, s->utf8) > WHERE_SHOWN - (whole ? 0 : 2)) {
+		whole = false;
+		do
+			at++;
+		while (((unsigned char)*at & 0xc0) == 0x80); /* within a character of UTF-8 */
+	}
+	table_cell(t, s, STYLE_DIM, "%s%s", whole ? "" : "..", at);
+}
+
 void cell_frame(struct table *t, const struct screen *s, const struct frame *f)
 {
 	char text[FRAME_TEXT];
 
 	table_cell(t, s, 0, "%s", f ? frame_name(f, text) : "");
-	table_cell(t, s, STYLE_DIM, "%s", f ? frame_where(f, text) : "");
+	if (f)
+		cell_where(t, s, f);
+	else
+		table_cell(t, s, 0, "%s", "");
 }
 
 /* "python3 91 %, git 6 %, 3 others": only where there is more than one. */
