@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The heap, sampled: which allocations fall into a window, a short stretch of time in which the CPUs' breakpoint registers stand on one function of one
+ * The heap, sampled: which allocations fall into a window, a short stretch of time in which a thread's breakpoint registers stand on one function of its
  * process's allocator.
  *
- * Hook: perf events of type breakpoint, a CPU each, that the collector's window thread opens with a limit of hits. A hit costs a trap (1 us, 10 in a virtual
+ * Hook: perf events of type breakpoint, of one thread, that the collector's window thread opens with a limit of hits. A hit costs a trap (1 us, 10 in a virtual
  * machine) and 0.3 us here; some 300 to 700 hits/s at the default budget.
  *
  * Time in the window is the process's own: what passes in our traps is taken out. Of a trap only the part in this program can be seen; the rest of it is
@@ -27,11 +27,11 @@ struct {
 	__type(value, struct heap_window);
 } heap_orders SEC(".maps");
 
-/* An element a CPU, written there only; the collector clears them while no window is open. */
+/* Written by the one thread that the window stands on; the collector clears it while none is open. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, SO_MAX_CPUS);
+	__uint(max_entries, 1);
 	__type(key, u32);
 	__type(value, struct heap_tally);
 } heap_tallies SEC(".maps");
@@ -103,6 +103,28 @@ static __always_inline void trap_learn(const struct heap_window *w, struct heap_
 	t->traps++;
 }
 
+/* What a trap that can't be measured takes: as those that can, and on average as much of other things. */
+static __always_inline u64 trap_assumed(const struct heap_window *w, const struct heap_tally *t)
+{
+	return (t->trap_ns ? t->trap_ns : w->trap_ns) + w->excess_ns;
+}
+
+/*
+ * Something else came in between, by which the trap was longer. Where it comes into a trap that can't be measured, at any place in the window, the process's time
+ * in the window seems to pass meanwhile: the window loses that much, and no more than was left of it. On average e - e^2 / 2L of the window's length L.
+ */
+static __always_inline void excess_learn(const struct heap_window *w, struct heap_tally *t, u64 gap)
+{
+	u64 trap = t->trap_ns ? t->trap_ns : w->trap_ns, excess = gap > trap ? gap - trap : 0;
+
+	if (excess > w->length_ns)
+		excess = w->length_ns;
+	if (w->length_ns)
+		excess -= excess * excess / (2 * w->length_ns);
+	t->excess_sum_ns += gap < trap ? gap - trap : excess; /* some are shorter: signed */
+	t->pairs++;
+}
+
 /* The second breakpoint: what has passed since the first one was the trap alone. */
 static __always_inline void second_hit(const struct heap_window *w, struct heap_tally *t, u64 now)
 {
@@ -111,11 +133,13 @@ static __always_inline void second_hit(const struct heap_window *w, struct heap_
 	if (!t->paired)
 		return;
 	t->paired = 0;
+	if (t->firsts > 1) /* the first one finds the caches cold */
+		excess_learn(w, t, gap);
 	t->trapped_ns += gap - t->assumed_ns; /* instead of what was assumed at the first */
 	if (t->firsts < w->limit) /* the last one is being taken back */
 		trap_learn(w, t, gap);
 	t->out_ns = bpf_ktime_get_ns();
-	t->trapped_ns += t->out_ns - now + (t->trap_ns ? t->trap_ns : w->trap_ns);
+	t->trapped_ns += t->out_ns - now + trap_assumed(w, t);
 }
 
 /* One that counts. */
@@ -172,7 +196,7 @@ static __always_inline void first_hit(struct bpf_perf_event_data *ctx, const str
 	call_take(ctx, w, t);
 	t->paired = 1;
 	t->out_ns = bpf_ktime_get_ns();
-	t->assumed_ns = t->trap_ns ? t->trap_ns : w->trap_ns;
+	t->assumed_ns = trap_assumed(w, t);
 	t->trapped_ns += t->out_ns - now + t->assumed_ns;
 }
 
@@ -182,8 +206,8 @@ SEC("?perf_event")
 int heap__hit(struct bpf_perf_event_data *ctx)
 {
 	u64 now = bpf_ktime_get_ns();
-	u32 cpu = bpf_get_smp_processor_id(), zero = 0;
-	struct heap_tally *t = bpf_map_lookup_elem(&heap_tallies, &cpu);
+	u32 zero = 0;
+	struct heap_tally *t = bpf_map_lookup_elem(&heap_tallies, &zero);
 	struct heap_window *w = bpf_map_lookup_elem(&heap_orders, &zero);
 
 	if (!t || !w)

@@ -24,20 +24,21 @@ struct heap_window {
 	__u32 keep; /* probability, of 2^32 - 1, that the size goes into the histogram */
 	__u32 capture; /* the same for the stack */
 	__u32 stands_for; /* allocations that a stack stands for */
-	__u32 limit; /* of hits of the first breakpoint, a CPU */
+	__u32 limit; /* of hits of the first breakpoint */
 	__u32 pad;
 	__u64 second; /* address of the second breakpoint; 0: none */
 	__u64 origin_limit_ns; /* when the window begins at the latest, CLOCK_MONOTONIC */
 	__u64 skip_ns, length_ns; /* of the process's own time: from its begin to what counts, and how long that is */
 	__u64 trap_ns; /* of a hit, outside of the program: where it is not measured in the window */
+	__s64 excess_ns; /* what an unmeasured trap costs the window besides, on average: now and then something else comes in between */
 	struct {
 		__u64 start, end;
 	} ranges[HEAP_RANGES]; /* code of the allocator's functions */
 };
 
-struct heap_tally { /* of a CPU */
+struct heap_tally { /* of the thread */
 	__u32 hits; /* of all kinds */
-	__u32 strangers; /* of other processes that have code at the same address */
+	__u32 strangers; /* after the thread's process has become another one */
 	__u32 counted; /* allocations in the part of the window that counts */
 	__u32 nested;
 	__u64 bytes; /* of those counted */
@@ -54,8 +55,9 @@ struct heap_tally { /* of a CPU */
 	__u64 call_bytes;
 	__u64 trap_ns; /* of late; 0: not measured */
 	__u64 assumed_ns; /* for the last trap of the first breakpoint */
-	__u64 pad2[2];
+	__s64 excess_sum_ns; /* see excess_learn() */
+	__u64 pairs; /* that it is of */
 };
-_Static_assert(sizeof(struct heap_tally) == 128, "tallies must not share a cache line");
+_Static_assert(sizeof(struct heap_tally) == 128, "size of heap_tally");
 
 #endif

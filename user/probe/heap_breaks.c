@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Events are opened anew for each window: one that its limit has switched off stays stopped inside when it is enabled again (its breakpoint would trap but
- * count nothing, without any limit: kernel 6.18), and between windows the registers are free for debuggers. An open event of a CPU costs the CPU an
- * interrupt when it is enabled, and one when it is closed.
+ * count nothing, without any limit: kernel 6.18), and between windows the registers are free for debuggers. They are a thread's, and follow it over the CPUs;
+ * a thread that runs is interrupted when they are set, and when they are taken back.
  */
 #include "probe/heap_breaks.h"
 
@@ -10,13 +10,14 @@
 #include <errno.h>
 #include <linux/hw_breakpoint.h>
 #include <linux/perf_event.h>
-#include <math.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,38 +26,29 @@
 #include "stakeout.skel.h"
 
 struct heap_breaks {
-	int prog_fd;
+	int prog_fd, keep_fd;
 	struct heap_window *order;
-	struct heap_tally *tallies; /* by CPU */
-	struct heap_tally seen[HEAP_BREAKS_CPUS];
-	int cpus[SO_MAX_CPUS], cpus_len; /* online */
+	struct heap_tally *tally, seen;
 	struct heap_places places;
-	int used; /* the first ones of cpus: where the window stands */
-	int fds[2 * HEAP_BREAKS_CPUS], fds_len;
+	int fds[2], fds_len;
 };
-
-/* "0-3,5": Documentation/admin-guide/cputopology.rst */
-static void cpus_find(struct heap_breaks *b)
-{
-	char text[4096], *at = text;
-
-	if (file_read("/sys/devices/system/cpu/online", text, sizeof(text)) <= 0)
-		strcpy(text, "0");
-	while (*at >= '0' && *at <= '9') {
-		long first = strtol(at, &at, 10), last = *at == '-' ? strtol(at + 1, &at, 10) : first;
-
-		for (long cpu = first; cpu <= last && b->cpus_len < SO_MAX_CPUS; cpu++)
-			b->cpus[b->cpus_len++] = (int)cpu;
-		if (*at == ',')
-			at++;
-	}
-}
 
 static void *map_share(const struct bpf_map *map, size_t size)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
 
 	return p == MAP_FAILED ? NULL : p;
+}
+
+/*
+ * As long as any task has an event, the kernel asks at each switch whether the tasks have; to begin with that, and to end it, it changes its own code,
+ * which takes 10 ms. So one that does nothing stays.
+ */
+static int keep_open(void)
+{
+	struct perf_event_attr a = { .type = PERF_TYPE_SOFTWARE, .size = sizeof(a), .config = PERF_COUNT_SW_DUMMY, .disabled = 1 };
+
+	return syscall(SYS_perf_event_open, &a, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
 }
 
 int heap_breaks_new(struct stakeout_bpf *skel, struct heap_breaks **ret)
@@ -67,12 +59,12 @@ int heap_breaks_new(struct stakeout_bpf *skel, struct heap_breaks **ret)
 		return -ENOMEM;
 	b->prog_fd = bpf_program__fd(skel->progs.heap__hit);
 	b->order = map_share(skel->maps.heap_orders, sizeof(*b->order));
-	b->tallies = map_share(skel->maps.heap_tallies, SO_MAX_CPUS * sizeof(*b->tallies));
-	if (b->prog_fd < 0 || !b->order || !b->tallies) {
+	b->tally = map_share(skel->maps.heap_tallies, sizeof(*b->tally));
+	b->keep_fd = keep_open();
+	if (b->prog_fd < 0 || !b->order || !b->tally) {
 		heap_breaks_free(b);
 		return -EOPNOTSUPP;
 	}
-	cpus_find(b);
 	*ret = b;
 	return 0;
 }
@@ -90,8 +82,9 @@ void heap_breaks_free(struct heap_breaks *b)
 	events_close(b);
 	if (b->order)
 		munmap(b->order, sizeof(*b->order));
-	if (b->tallies)
-		munmap(b->tallies, SO_MAX_CPUS * sizeof(*b->tallies));
+	if (b->tally)
+		munmap(b->tally, sizeof(*b->tally));
+	cleanup_close(&b->keep_fd);
 	free(b);
 }
 
@@ -100,49 +93,37 @@ struct heap_window *heap_breaks_order(struct heap_breaks *b)
 	return b->order;
 }
 
-double heap_breaks_share(const struct heap_breaks *b)
+/* CPU that a thread ran on last: field 39 of /proc/PID/stat, proc(5); -1: not known. */
+static int thread_cpu(pid_t pid, pid_t tid)
 {
-	int n = b->cpus_len > 1 ? b->cpus_len - 1 : 1;
+	char path[64], text[1024], *at;
 
-	return fmin(n, HEAP_BREAKS_CPUS) / b->cpus_len;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid, (int)tid);
+	if (file_read(path, text, sizeof(text)) <= 0)
+		return -1;
+	at = strrchr(text, ')'); /* the name may hold anything */
+	for (int field = 2; at && field < 39; field++)
+		at = strchr(at + 1, ' ');
+	return at ? atoi(at) : -1;
 }
 
-static void cpus_swap(struct heap_breaks *b, int i, int k)
+void heap_breaks_leave(pid_t pid, pid_t tid)
 {
-	int cpu = b->cpus[i];
+	int cpus = get_nprocs_conf(), cpu = thread_cpu(pid, tid);
+	size_t size = CPU_ALLOC_SIZE(cpus);
+	cpu_set_t *set;
 
-	b->cpus[i] = b->cpus[k];
-	b->cpus[k] = cpu;
-}
-
-void heap_breaks_move(struct heap_breaks *b)
-{
-	int cpu = b->cpus[random() % b->cpus_len];
-	cpu_set_t *set = CPU_ALLOC(SO_MAX_CPUS);
-
-	if (!set)
+	if (cpu < 0 || cpu != sched_getcpu() || cpus < 2 || !(set = CPU_ALLOC(cpus)))
 		return;
-	CPU_ZERO_S(CPU_ALLOC_SIZE(SO_MAX_CPUS), set);
-	CPU_SET_S(cpu, CPU_ALLOC_SIZE(SO_MAX_CPUS), set);
-	/* Where it is not allowed to run there it stays where it is. */
-	sched_setaffinity(0, CPU_ALLOC_SIZE(SO_MAX_CPUS), set);
+	CPU_ZERO_S(size, set);
+	for (int i = 0; i < cpus; i++)
+		if (i != cpu)
+			CPU_SET_S(i, size, set);
+	sched_setaffinity(0, size, set); /* where that is not allowed it stays */
 	CPU_FREE(set);
 }
 
-/* Brings those that the window may stand on to the front, at random. */
-static void cpus_choose(struct heap_breaks *b, bool everywhere)
-{
-	int n = b->cpus_len, own = sched_getcpu();
-
-	for (int i = 0; !everywhere && n == b->cpus_len && n > 1 && i < n; i++)
-		if (b->cpus[i] == own)
-			cpus_swap(b, i, --n);
-	b->used = n < HEAP_BREAKS_CPUS ? n : HEAP_BREAKS_CPUS;
-	for (int i = 0; i < b->used; i++)
-		cpus_swap(b, i, i + random() % (n - i));
-}
-
-static int event_open(struct heap_breaks *b, uint64_t address, int cpu)
+static int event_open(struct heap_breaks *b, uint64_t address)
 {
 	struct perf_event_attr a = {
 		.type = PERF_TYPE_BREAKPOINT,
@@ -154,10 +135,10 @@ static int event_open(struct heap_breaks *b, uint64_t address, int cpu)
 		.exclude_kernel = 1,
 		.disabled = 1,
 	};
-	int fd = syscall(SYS_perf_event_open, &a, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	int fd = syscall(SYS_perf_event_open, &a, b->places.tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 
 	if (fd < 0)
-		return errno == ENODEV || errno == ENXIO ? 0 : -errno; /* the CPU went offline: nothing runs there */
+		return -errno;
 	b->fds[b->fds_len++] = fd;
 	return ioctl(fd, PERF_EVENT_IOC_SET_BPF, b->prog_fd) ? -errno : 0;
 }
@@ -166,15 +147,12 @@ int heap_breaks_open(struct heap_breaks *b, const struct heap_places *p)
 {
 	int err = 0;
 
-	cpus_choose(b, p->everywhere);
-	for (int i = 0; i < b->used && !err; i++) {
-		memset(&b->tallies[b->cpus[i]], 0, sizeof(*b->tallies));
-		if (p->second)
-			err = event_open(b, p->second, b->cpus[i]);
-		if (!err)
-			err = event_open(b, p->first, b->cpus[i]);
-	}
 	b->places = *p;
+	memset(b->tally, 0, sizeof(*b->tally));
+	if (p->second)
+		err = event_open(b, p->second);
+	if (!err)
+		err = event_open(b, p->first);
 	if (err)
 		events_close(b);
 	return err;
@@ -204,13 +182,11 @@ void heap_breaks_wait(uint64_t ns)
 	nanosleep(&t, NULL);
 }
 
-const struct heap_tally *heap_breaks_close(struct heap_breaks *b, int *ret_len)
+const struct heap_tally *heap_breaks_close(struct heap_breaks *b)
 {
 	events_close(b);
-	for (int i = 0; i < b->used; i++)
-		b->seen[i] = b->tallies[b->cpus[i]];
-	*ret_len = b->used;
-	return b->seen;
+	b->seen = *b->tally;
+	return &b->seen;
 }
 
 /* ---- what a trap costs ---- */
@@ -248,12 +224,12 @@ static int calibrate_once(struct heap_breaks *b, double *ret_trap_ns, double *re
 	struct heap_places p = {
 		.first = (uintptr_t)heap_breaks_two,
 		.second = (uintptr_t)heap_breaks_two_second,
-		.everywhere = true,
+		.tid = (pid_t)syscall(SYS_gettid),
 		.limit = CALIBRATION_CALLS,
 	};
-	uint64_t start = clock_ns(), opened, closing, sum = 0, traps = 0;
+	uint64_t start = clock_ns(), opened, closing;
 	const struct heap_tally *t;
-	int n, err;
+	int err;
 
 	*b->order = (struct heap_window){
 		.tgid = getpid(),
@@ -272,14 +248,10 @@ static int calibrate_once(struct heap_breaks *b, double *ret_trap_ns, double *re
 	for (int i = 0; i < CALIBRATION_CALLS; i++)
 		heap_breaks_two();
 	closing = clock_ns();
-	t = heap_breaks_close(b, &n);
-	for (int i = 0; i < n; i++) {
-		sum += t[i].trap_sum_ns;
-		traps += t[i].traps;
-	}
-	*ret_open_ns = (double)(opened - start + clock_ns() - closing) / n;
-	*ret_trap_ns = traps ? (double)sum / traps : 0;
-	return traps ? 0 : -ENODATA;
+	t = heap_breaks_close(b);
+	*ret_open_ns = (double)(opened - start + clock_ns() - closing);
+	*ret_trap_ns = t->traps ? (double)t->trap_sum_ns / t->traps : 0;
+	return t->traps ? 0 : -ENODATA;
 }
 
 int heap_breaks_calibrate(struct heap_breaks *b, struct heap_trap *ret)

@@ -20,8 +20,8 @@
 #define CPU_SMOOTH 0.25
 /* Shares of the probability that all processes, and all functions, have alike: what did nothing so far may begin to. */
 #define PROC_FLOOR 0.3
-#define FN_FLOOR 0.15
-#define UNKNOWN_WINDOWS 4 /* after so many that saw nothing, a function is taken for half as busy as the busiest one */
+#define FN_FLOOR 0.08
+#define UNKNOWN_WINDOWS 0.5 /* after so many that saw nothing, a function is taken for half as busy as the busiest one */
 
 enum proc_state {
 	PROC_UNKNOWN, /* to be looked at when due */

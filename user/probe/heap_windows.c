@@ -6,8 +6,8 @@
  * and the most hits that a window may have. Nothing that an agent does moves a window, and the price of one is bounded; so no account of debts is needed, which
  * would make windows rare where they are dear, that is, where much is allocated.
  *
- * Fair among processes and functions: a window looks at one function of one process, chosen at random with probabilities that are known and never small, and
- * what it says is divided by them.
+ * Fair among processes, their threads, and functions: a window looks at one function in one thread, chosen at random with probabilities that are known and
+ * never small, and what it says is divided by them.
  */
 #include "probe/heap_windows.h"
 
@@ -26,20 +26,22 @@
 #include "model/heap_plan.h"
 #include "probe/heap_breaks.h"
 #include "probe/heap_procs.h"
+#include "probe/heap_threads.h"
 
-#define HITS_MAX 24 /* hits of a window and a CPU: of two breakpoints a call, or of one */
+#define HITS_MAX 40 /* hits of a window: of two breakpoints a call, or of one */
 #define INTENSITY_MAX 100 /* windows a second; a trap is cheaper than a window's other costs then */
 #define AGENTS_AT_ONCE 4 /* whose windows come each at full intensity; with more agents, each has fewer */
 #define SAFETY 0.85 /* of the budget is planned with: traps cost more when the machine is busy than when they were calibrated */
 /* Time after the breakpoints are set, in traps, by which a process that allocates without a pause has had its first hit (measured: 0.7 to 1.4; it takes so
  * long to be back from the interrupt that sets them). A first hit that comes later is one of a process that was doing something else. */
 #define SETTLE 1.5
-#define APART_NS 3000000 /* at most so long after registers were taken the breakpoints are set */
+#define APART_NS 1000000 /* at most so long before a window this thread has been on the CPU of the other one, or not */
 #define SKIP 0.25 /* of a window's length: at most so much is left out at its begin. The begin is a call where there is one soon, and the time just behind
 		   * one is like no other */
 #define CAPTURES 2 /* stacks of a window, on average */
-#define TRAP_ERROR 0.025 /* by how much of it a trap may differ from its measure: a process runs slower just after it, its caches being cold */
+#define TRAP_ERROR 0.05 /* by how much of it a trap may differ from its measure: a process runs slower just after it, its caches being cold */
 #define TRAP_SMOOTH 0.05
+#define TRAPS_MIN 4 /* of fewer nothing is learned */
 #define CYCLE_SMOOTH 0.02
 #define WEIGHT_DECAY 0.98 /* a window */
 
@@ -57,6 +59,7 @@ struct note {
 struct heap_windows {
 	const struct part_reports *reports;
 	struct heap_breaks *breaks;
+	struct heap_threads *threads; /* of the windows' thread alone */
 	struct heap_trap trap;
 	double intensity; /* windows a second, of one agent, in the time that no window is open */
 	double cycle_s; /* from one window to the next, smoothed */
@@ -110,7 +113,7 @@ static void window_order(struct heap_windows *h, struct window *w, unsigned agen
 	double capture = CAPTURES / fmax(k->plan.hits, CAPTURES), top = h->weights[k->slot];
 
 	w->skip_s = random_unit() * SKIP * k->plan.length_s;
-	w->weight = heap_plan_weight(&k->plan, h->cycle_s * agents, k->probability * heap_breaks_share(h->breaks));
+	w->weight = heap_plan_weight(&k->plan, h->cycle_s * agents, k->probability);
 	*o = (struct heap_window){
 		.tgid = k->pid,
 		.args = k->args,
@@ -122,9 +125,11 @@ static void window_order(struct heap_windows *h, struct window *w, unsigned agen
 		.skip_ns = (uint64_t)(w->skip_s * 1e9),
 		.length_ns = (uint64_t)(k->plan.length_s * 1e9),
 		.trap_ns = (uint64_t)h->trap.ns,
+		.excess_ns = (int64_t)(k->plan.excess_s * 1e9),
 	};
 	memcpy(o->ranges, k->ranges, sizeof(o->ranges));
-	w->places = (struct heap_places){ .first = k->first, .limit = HITS_MAX };
+	w->places.first = k->first;
+	w->places.limit = HITS_MAX;
 	if (k->second && heap_plan_paired(&k->plan, h->trap.ns * 1e-9)) {
 		o->second = w->places.second = k->second;
 		w->places.limit = (HITS_MAX - HEAP_BREAKS_SPARE) / 2;
@@ -137,12 +142,12 @@ static int window_run(struct heap_windows *h, struct window *w)
 {
 	double traps_s = HITS_MAX * h->trap.ns * 1.3e-9;
 	uint64_t start, settle_ns = (uint64_t)(SETTLE * h->trap.ns);
-	int err = heap_breaks_open(h->breaks, &w->places);
+	int err;
 
-	/* The kernel may have waited for all CPUs (a lock of its own for each register taken), which is over when they have just switched tasks: no moment
-	 * like any other. */
-	if (!err)
-		heap_breaks_wait((uint64_t)(random_unit() * APART_NS));
+	/* A moment that has nothing to do with our having come here, and away from the thread's CPU. */
+	heap_breaks_leave(w->pick.pid, w->places.tid);
+	heap_breaks_wait((uint64_t)(random_unit() * APART_NS));
+	err = heap_breaks_open(h->breaks, &w->places);
 	if (!err)
 		err = heap_breaks_enable(h->breaks);
 	if (err)
@@ -154,11 +159,10 @@ static int window_run(struct heap_windows *h, struct window *w)
 	return 0;
 }
 
-static void trap_learn(struct heap_windows *h, const struct heap_tally *tallies, int n)
+static void trap_learn(struct heap_windows *h, const struct heap_tally *t)
 {
-	for (int i = 0; i < n; i++)
-		if (tallies[i].traps >= 4)
-			h->trap.ns += TRAP_SMOOTH * ((double)tallies[i].trap_sum_ns / tallies[i].traps - h->trap.ns);
+	if (t->traps >= TRAPS_MIN)
+		h->trap.ns += TRAP_SMOOTH * ((double)t->trap_sum_ns / t->traps - h->trap.ns);
 }
 
 static void pending_add(struct heap_windows *h, unsigned slot, const struct heap_data *d)
@@ -167,9 +171,9 @@ static void pending_add(struct heap_windows *h, unsigned slot, const struct heap
 	h->pending[slot].dirty = true;
 }
 
-static void window_report(struct heap_windows *h, const struct window *w, const struct heap_tally *tallies, int n, const struct heap_sight *s)
+static void window_report(struct heap_windows *h, const struct window *w, const struct heap_tally *t, const struct heap_sight *s)
 {
-	double part = w->pick.probability * heap_breaks_share(h->breaks), rate = s->rate / part, byte_rate = s->byte_rate / part;
+	double part = w->pick.probability, rate = s->rate / part, byte_rate = s->byte_rate / part;
 	struct heap_data d = {
 		.mode = HEAP_SAMPLED,
 		.windows = 1,
@@ -183,10 +187,9 @@ static void window_report(struct heap_windows *h, const struct window *w, const 
 		.error_sum = s->error / part,
 		.byte_error_sum = s->byte_error / part,
 		.kept = 1,
+		.trapped_s = (t->trapped_ns + t->strangers * h->trap.ns) * 1e-9,
 	};
 
-	for (int i = 0; i < n; i++)
-		d.trapped_s += (tallies[i].trapped_ns + tallies[i].strangers * h->trap.ns) * 1e-9;
 	pending_add(h, w->pick.slot, &d);
 }
 
@@ -204,26 +207,22 @@ static void window_failed(struct heap_windows *h, unsigned slot, int err)
 
 static void window_close(struct heap_windows *h, struct window *w)
 {
-	const struct heap_tally *tallies;
+	const struct heap_tally *t = heap_breaks_close(h->breaks);
 	struct heap_sight s;
-	uint64_t mm = 0;
-	int n;
 
-	tallies = heap_breaks_close(h->breaks, &n);
-	for (int i = 0; i < n; i++)
-		mm = tallies[i].mm ? tallies[i].mm : mm;
 	pthread_mutex_lock(&h->lock);
 	/* Where the process has run another program meanwhile, what was hit there is not what was looked for. */
-	if (heap_procs_same(h->procs, &w->pick, mm)) {
-		s = heap_plan_read(&w->pick.plan, tallies, n, w->places.limit, w->skip_s,
-				   TRAP_ERROR * h->trap.ns * 1e-9);
+	if (heap_procs_same(h->procs, &w->pick, t->mm)) {
+		s = heap_plan_read(&w->pick.plan, t, 1, w->places.limit, w->skip_s, TRAP_ERROR * h->trap.ns * 1e-9);
 		heap_plan_adapt(&w->pick.plan, &s);
+		if (t->pairs >= TRAPS_MIN)
+			heap_plan_excess(&w->pick.plan, t->excess_sum_ns * 1e-9 / (double)t->pairs);
 		if (s.counted)
 			h->weights[w->pick.slot] = fmax(h->weights[w->pick.slot] * WEIGHT_DECAY, w->weight);
 		heap_procs_learn(h->procs, &w->pick);
-		window_report(h, w, tallies, n, &s);
+		window_report(h, w, t, &s);
 	}
-	trap_learn(h, tallies, n);
+	trap_learn(h, t);
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -231,6 +230,7 @@ static void window(struct heap_windows *h)
 {
 	struct window w = {};
 	char why[200] = "";
+	double of_threads = 1;
 	unsigned agents;
 	int err;
 
@@ -248,12 +248,16 @@ static void window(struct heap_windows *h)
 		pthread_mutex_unlock(&h->lock);
 		return;
 	}
+	w.places.tid = heap_threads_pick(h->threads, w.pick.pid, w.pick.serial, &of_threads);
+	if (!w.places.tid)
+		return;
+	w.pick.probability *= of_threads;
 	window_order(h, &w, agents);
 	err = window_run(h, &w);
-	if (!err) {
+	if (!err)
 		window_close(h, &w);
+	if (!err || err == -ESRCH) /* a thread that is gone belongs to nothing any more */
 		return;
-	}
 	pthread_mutex_lock(&h->lock);
 	window_failed(h, w.pick.slot, err);
 	pthread_mutex_unlock(&h->lock);
@@ -294,7 +298,6 @@ static void *windows_run(void *arg)
 	/* What opens windows must also close them; without the right to it they are a little longer. */
 	pthread_setschedparam(pthread_self(), SCHED_RR, &param);
 	h->cycle_s = 1 / h->intensity;
-	heap_breaks_move(h->breaks);
 	/* The gap counts from the last window's end: the events of a Poisson process that fall into a window are left out, and no others. */
 	while (windows_wait(h, clock_ns() + gap_choose(h))) {
 		uint64_t now = clock_ns();
@@ -302,7 +305,6 @@ static void *windows_run(void *arg)
 		h->cycle_s += CYCLE_SMOOTH * ((now - last_ns) * 1e-9 - h->cycle_s);
 		last_ns = now;
 		window(h);
-		heap_breaks_move(h->breaks);
 	}
 	return NULL;
 }
@@ -338,11 +340,12 @@ struct heap_windows *heap_windows_new(struct stakeout_bpf *skel, double budget, 
 	pthread_cond_init(&h->wake, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	h->procs = heap_procs_new();
-	err = h->procs ? heap_breaks_new(skel, &h->breaks) : -ENOMEM;
+	h->threads = heap_threads_new();
+	err = h->procs && h->threads ? heap_breaks_new(skel, &h->breaks) : -ENOMEM;
 	if (!err)
 		err = heap_breaks_calibrate(h->breaks, &h->trap);
 	if (!err) {
-		double price_s = (HITS_MAX * h->trap.ns + h->trap.open_ns) * heap_breaks_share(h->breaks) * 1e-9;
+		double price_s = (HITS_MAX * h->trap.ns + h->trap.open_ns) * 1e-9;
 
 		h->intensity = fmin(SAFETY * budget / price_s, INTENSITY_MAX);
 		err = thread_start(h);
@@ -367,6 +370,7 @@ void heap_windows_free(struct heap_windows *h)
 	}
 	heap_breaks_free(h->breaks);
 	heap_procs_free(h->procs);
+	heap_threads_free(h->threads);
 	for (struct note *n = h->notes, *next; n; n = next) {
 		next = n->next;
 		free(n);
