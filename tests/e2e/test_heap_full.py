@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 """The full heap against programs that count themselves, and against an allocator that counts (LD_PRELOAD)."""
 import json
+import math
 import mmap
 import os
+import re
 import shutil
 import signal
 import struct
@@ -299,6 +301,25 @@ def test_losses_are_counted(stakeout, agents, built):
     assert own["allocs"] + own["frees"] - lost <= seen < own["allocs"] + own["frees"]
 
 
+def test_what_came_before_its_probes_is_told(stakeout, built):
+    path = stakeout.folder / "late.ndjson"
+    done = stakeout("record", "-o", path, "--probe", "+heap=full", "--", built("steps.c"), 300)
+    assert done.returncode == 0, done.stderr
+    recording = Recording(path)
+    recording.need("heap")
+    begin, *steps = next(json.loads(line) for line in done.stdout.decode().splitlines() if line.startswith("["))
+    agent = recording.agent()
+    base = 2 ** (2 ** -agent["hist"]["heap_alloc_bytes"]["scale"])
+    seen = agent["hist"]["heap_alloc_bytes"]["bucket_counts"][math.ceil(math.log(777, base)) - 1 - agent["hist"]["heap_alloc_bytes"]["offset"]]
+    assert 0 < seen < len(steps)
+    heap = agent["heap"]
+    assert heap["late"] == 1 and steps[-seen - 1] - begin < heap["late_s"] < steps[-1] - begin
+    (note,) = agent["notes"]
+    told = re.fullmatch(r"heap: steps \(pid \d+\) from ([\d.e-]+) s after its start", note)
+    assert told and float(told[1]) == pytest.approx(heap["late_s"], rel=0.06)
+    assert "1 process only from" in done.stdout.decode()
+
+
 def test_a_32_bit_process_is_left_alone(stakeout, agents, tmp_path):
     program = tmp_path / "small"
     source = "#include <stdlib.h>\n#include <unistd.h>\nint main(void) { for (;;) { void *volatile p = malloc(9); free(p); usleep(1000); } }\n"
@@ -307,7 +328,7 @@ def test_a_32_bit_process_is_left_alone(stakeout, agents, tmp_path):
     p = agents(program)
     w = Watch(stakeout, p.pid)
     (note,) = w.ready()
-    assert "32-bit" in note
+    assert "32-bit" in note and note.count(f"(pid {p.pid})") == 1
     w.stop()
     assert p.poll() is None
 
@@ -324,4 +345,5 @@ def test_processes_that_come_and_go(stakeout, agents):
     recording = w.stop()
     a = recording.agent()
     assert a["counters"]["exits"] == 300 and a["counters"].get("exits_failed", 0) == 0
+    assert 0 < a["heap"]["unseen"] <= 300
     assert p.poll() is None

@@ -405,7 +405,7 @@ static void test_cycles(void **state)
 		until_observed(l, i);
 		observer_process_gone(l->observer, w->pid);
 		if (i < cycles)
-			observer_process_seen(l->observer, w->pid, 1, SEEN_RUNNING);
+			observer_process_seen(l->observer, w->pid, 1, SEEN_RUNNING, 0);
 	}
 	for (turns = w->value[2]; w->value[2] < turns + 10;) /* it goes on */
 		assert_int_equal(waitpid(w->pid, NULL, WNOHANG), 0);

@@ -539,9 +539,9 @@ static void test_descendants(void **state)
 	assert_int_equal(uprobe_links(), 2); /* both map the same library: attached once */
 	worker_go(w[0]);
 	worker_settle(w[0]);
-	observer_process_seen(observer, w[0]->pid, 1, SEEN_EXEC);
-	observer_process_seen(observer, 2, 1, SEEN_EXEC); /* kernel threads have no program, */
-	observer_process_seen(observer, 0x7fffffff, 1, SEEN_EXEC); /* and some processes are gone */
+	observer_process_seen(observer, w[0]->pid, 1, SEEN_EXEC, 0);
+	observer_process_seen(observer, 2, 1, SEEN_EXEC, 0); /* kernel threads have no program, */
+	observer_process_seen(observer, 0x7fffffff, 1, SEEN_EXEC, 0); /* and some processes are gone */
 	records_read();
 	assert_int_equal(uprobe_links(), 2);
 	assert_int_equal(s->status, 0);

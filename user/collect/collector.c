@@ -121,9 +121,9 @@ int collector_stacks(struct collector *c, uint64_t offcpu_min_ns)
 }
 
 /* What looks at single processes, and who turns addresses into names, hears of each. */
-static void process_seen(struct collector *c, uint32_t tgid, unsigned slot, enum seen how)
+static void process_seen(struct collector *c, uint32_t tgid, unsigned slot, enum seen how, uint64_t since_ns)
 {
-	observer_process_seen(c->observer, tgid, slot, how);
+	observer_process_seen(c->observer, tgid, slot, how, since_ns);
 	if (c->symbolizer)
 		symbolizer_exec(c->symbolizer, tgid);
 }
@@ -143,10 +143,10 @@ static void processes_note(struct collector *c, const struct so_head *r)
 	switch (r->kind) {
 	case SO_FORK:
 		if (f->child_tid == f->child_tgid)
-			process_seen(c, f->child_tgid, r->agent, SEEN_FORKED);
+			process_seen(c, f->child_tgid, r->agent, SEEN_FORKED, r->time_ns);
 		break;
 	case SO_EXEC:
-		process_seen(c, ((const struct so_exec *)r)->tgid, r->agent, SEEN_EXEC);
+		process_seen(c, ((const struct so_exec *)r)->tgid, r->agent, SEEN_EXEC, r->time_ns);
 		break;
 	case SO_EXIT:
 		if (e->group_dead)
@@ -314,7 +314,7 @@ static int snapshot_apply(struct collector *c)
 	for (int i = 0; i < c->snaps_len; i++) {
 		merge_run(c->merge, c->snaps[i].now_ns, on_record, c);
 		if (c->snaps[i].flags & SO_SNAP_LEADER && !world_has_process(c->world, c->snaps[i].tgid))
-			process_seen(c, c->snaps[i].tgid, c->snaps[i].agent, SEEN_RUNNING);
+			process_seen(c, c->snaps[i].tgid, c->snaps[i].agent, SEEN_RUNNING, 0);
 		world_snap(c->world, &c->snaps[i]);
 	}
 	return c->err;

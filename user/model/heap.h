@@ -25,6 +25,8 @@ struct heap_data {
 	double error_sum, byte_error_sum; /* per window: how far the uncertainty of the calibration moves the rate */
 	double kept; /* full: part of the blocks whose life is followed, 1 all, less when the table was full; the smallest */
 	uint64_t unknown_frees; /* full: of blocks from before, or not followed */
+	uint64_t late, unseen; /* full: processes that were observed from some time after their start only (late_s: the sum); that ended before they were */
+	double late_s;
 };
 
 /* What of it adds up, by the names of a recording: whole numbers (uint64_t) and others (double). */
@@ -33,7 +35,7 @@ struct heap_field {
 	size_t offset; /* in heap_data */
 	bool whole;
 };
-#define HEAP_FIELDS 13
+#define HEAP_FIELDS 16
 extern const struct heap_field heap_fields[HEAP_FIELDS];
 static inline const void *heap_field_at(const struct heap_data *h, const struct heap_field *f)
 {

@@ -31,6 +31,8 @@
 #define RETRY_NS 2000000ULL /* doubles each time: libraries are mapped a moment after the exec */
 #define TRIES_MAX 10
 #define LOOK_AGAIN_NS NS_PER_S /* for new code and another allocator */
+#define LATE_NS 5000000ULL /* what a process did before it was observed is told from here on */
+#define SLOTS_TOLD 1024
 
 enum order_kind { ORDER_PROCESS, ORDER_GONE };
 
@@ -40,12 +42,14 @@ struct order {
 	pid_t pid;
 	unsigned slot;
 	enum seen how;
+	uint64_t since_ns; /* its program began; 0: not known */
 };
 
-struct report { /* text NULL: a process is observed from now on */
+struct report { /* a note, or, text NULL, what adds to the agent's heap */
 	struct report *next;
 	unsigned slot;
 	char *text;
+	struct heap_data delta;
 };
 
 struct watched {
@@ -53,8 +57,8 @@ struct watched {
 	pid_t pid;
 	unsigned slot;
 	int tries;
-	bool attached, told;
-	uint64_t due_ns;
+	bool attached, told, seen; /* seen: has been observed */
+	uint64_t due_ns, since_ns;
 	struct allocator allocator;
 	struct uprobe_link *links[FILES_MAX * LINKS_A_FILE];
 };
@@ -70,7 +74,8 @@ struct heap_full {
 	bool stop;
 	struct order *orders, **orders_end;
 	struct report *told, **told_end;
-	struct watched *watched; /* the thread's own */
+	struct watched *watched; /* the thread's own, as is late_told: agents of whom the first late process has been named, by slot */
+	bool late_told[SLOTS_TOLD];
 };
 
 /* ---- the functions that are observed ---- */
@@ -137,8 +142,9 @@ static void places_find(const struct allocator *a, int file, int fd, struct plac
 
 /* ---- reports ---- */
 
-/* text NULL: observed from now on. */
-static void report(struct heap_full *h, unsigned slot, const char *text)
+static const struct heap_data nothing = { .mode = HEAP_NONE };
+
+static void report(struct heap_full *h, unsigned slot, const char *text, const struct heap_data *delta)
 {
 	struct report *r = calloc(1, sizeof(*r));
 
@@ -146,21 +152,59 @@ static void report(struct heap_full *h, unsigned slot, const char *text)
 		return;
 	r->slot = slot;
 	r->text = text ? strdup(text) : NULL;
+	r->delta = *delta;
 	pthread_mutex_lock(&h->lock);
 	*h->told_end = r;
 	h->told_end = &r->next;
 	pthread_mutex_unlock(&h->lock);
 }
 
-static void note(struct heap_full *h, struct watched *w, const char *what)
+/* Once a process, which the text names. */
+static void note_named(struct heap_full *h, struct watched *w, const char *what)
 {
 	char text[512];
 
-	if (w->told) /* once a process */
+	if (w->told)
 		return;
 	w->told = true;
-	snprintf(text, sizeof(text), "heap: %s (pid %d)", what, (int)w->pid);
-	report(h, w->slot, text);
+	snprintf(text, sizeof(text), "heap: %s", what);
+	report(h, w->slot, text, &nothing);
+}
+
+static void note(struct heap_full *h, struct watched *w, const char *what)
+{
+	char text[480];
+
+	snprintf(text, sizeof(text), "%s (pid %d)", what, (int)w->pid);
+	note_named(h, w, text);
+}
+
+static void comm_read(pid_t pid, char *ret, size_t size)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	if (file_read(path, ret, size) <= 0)
+		*ret = 0;
+	ret[strcspn(ret, "\n")] = 0;
+}
+
+/* It is observed from now on. Of an agent's processes that came to it late the first one is named: the agent's own, where it was started by us. */
+static void seen_tell(struct heap_full *h, struct watched *w)
+{
+	uint64_t late_ns = w->since_ns ? clock_ns() - w->since_ns : 0;
+	bool late = !w->seen && late_ns > LATE_NS, *told = &h->late_told[w->slot % SLOTS_TOLD];
+	struct heap_data delta = { .mode = HEAP_FULL, .kept = 1, .late = late, .late_s = late ? (double)late_ns / NS_PER_S : 0 };
+	char text[128], name[32];
+
+	w->seen = true;
+	report(h, w->slot, NULL, &delta);
+	if (!late || *told)
+		return;
+	*told = true;
+	comm_read(w->pid, name, sizeof(name));
+	snprintf(text, sizeof(text), "heap: %s (pid %d) from %.2g s after its start", text_sanitize(name), (int)w->pid, delta.late_s);
+	report(h, w->slot, text, &nothing);
 }
 
 /* ---- one process; all in the thread ---- */
@@ -225,7 +269,7 @@ static bool attach(struct heap_full *h, struct watched *w)
 	w->attached = true;
 	if (w->allocator.sites[ALLOC_NEW].address && strcmp(w->allocator.name, "glibc") && strcmp(w->allocator.name, "musl")) /* there they call malloc */
 		note(h, w, "C++ operators new and delete of this process have code of their own and are not observed: an exception could not pass a probe");
-	report(h, w->slot, NULL);
+	seen_tell(h, w);
 	return true;
 }
 
@@ -253,8 +297,10 @@ static bool look(struct heap_full *h, struct watched *w)
 		w->due_ns = clock_ns() + (RETRY_NS << w->tries++);
 		return true;
 	}
-	if (err != -ESRCH)
-		note(h, w, *why ? why : strerror(-err));
+	if (*why)
+		note_named(h, w, why);
+	else if (err != -ESRCH)
+		note(h, w, strerror(-err));
 	return false;
 }
 
@@ -281,6 +327,8 @@ static void order_run(struct heap_full *h, const struct order *o)
 {
 	struct watched **at = watched_find(h, o->pid), *w;
 
+	if (*at && o->kind == ORDER_GONE && !(*at)->seen && !(*at)->told)
+		report(h, (*at)->slot, NULL, &(struct heap_data){ .mode = HEAP_FULL, .kept = 1, .unseen = 1 });
 	if (*at && (o->kind == ORDER_GONE || o->how == SEEN_EXEC))
 		watched_remove(h, at);
 	else if (*at) /* known already */
@@ -292,6 +340,7 @@ static void order_run(struct heap_full *h, const struct order *o)
 		return;
 	w->pid = o->pid;
 	w->slot = o->slot;
+	w->since_ns = o->since_ns;
 	w->due_ns = clock_ns() + (o->how == SEEN_FORKED ? FORKED_WAIT_NS : 0);
 	w->next = h->watched;
 	h->watched = w;
@@ -454,9 +503,9 @@ static void order(struct heap_full *h, const struct order *what)
 	pthread_mutex_unlock(&h->lock);
 }
 
-void heap_full_process(struct heap_full *h, pid_t pid, unsigned slot, enum seen how)
+void heap_full_process(struct heap_full *h, pid_t pid, unsigned slot, enum seen how, uint64_t since_ns)
 {
-	order(h, &(struct order){ .kind = ORDER_PROCESS, .pid = pid, .slot = slot, .how = how });
+	order(h, &(struct order){ .kind = ORDER_PROCESS, .pid = pid, .slot = slot, .how = how, .since_ns = since_ns });
 }
 
 void heap_full_gone(struct heap_full *h, pid_t pid)
@@ -466,7 +515,6 @@ void heap_full_gone(struct heap_full *h, pid_t pid)
 
 void heap_full_work(struct heap_full *h)
 {
-	const struct heap_data observed = { .mode = HEAP_FULL, .kept = 1 };
 	struct report *r, *next;
 
 	pthread_mutex_lock(&h->lock);
@@ -479,7 +527,7 @@ void heap_full_work(struct heap_full *h)
 		if (h->reports && r->text)
 			h->reports->note(h->reports->ctx, r->slot, r->text);
 		else if (h->reports)
-			h->reports->heap(h->reports->ctx, r->slot, &observed);
+			h->reports->heap(h->reports->ctx, r->slot, &r->delta);
 		free(r->text);
 		free(r);
 	}

@@ -16,7 +16,8 @@ void heap_full_prepare(struct stakeout_bpf *skel, bool on);
 struct heap_full *heap_full_new(struct stakeout_bpf *skel, const struct part_reports *r, char *why, size_t why_len);
 /* Takes the probes out: some 100 ms a process. NULL is accepted. */
 void heap_full_free(struct heap_full *h);
-void heap_full_process(struct heap_full *h, pid_t pid, unsigned slot, enum seen how);
+/* since_ns: when its program began, CLOCK_MONOTONIC; 0: not known. */
+void heap_full_process(struct heap_full *h, pid_t pid, unsigned slot, enum seen how, uint64_t since_ns);
 void heap_full_gone(struct heap_full *h, pid_t pid);
 void heap_full_work(struct heap_full *h);
 

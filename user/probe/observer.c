@@ -414,14 +414,14 @@ int observer_seed(struct observer *o, const uint32_t *tgids, const uint32_t *slo
 	}
 	for (int i = 0; i < n; i++) {
 		bpf_map_delete_elem(seeds, &tgids[i]);
-		observer_process_seen(o, tgids[i], slots[i], SEEN_RUNNING);
+		observer_process_seen(o, tgids[i], slots[i], SEEN_RUNNING, 0);
 	}
 	if (!err && added && o->seed_sockets)
 		err = iter_run(o->seed_sockets, 0, NULL, NULL);
 	return err ? err : added;
 }
 
-void observer_process_seen(struct observer *o, uint32_t tgid, unsigned slot, enum seen how)
+void observer_process_seen(struct observer *o, uint32_t tgid, unsigned slot, enum seen how, uint64_t since_ns)
 {
 	pid_t pid = (pid_t)tgid;
 
@@ -430,7 +430,7 @@ void observer_process_seen(struct observer *o, uint32_t tgid, unsigned slot, enu
 	if (o->heap_windows)
 		heap_windows_process(o->heap_windows, pid, slot, how);
 	if (o->heap_full)
-		heap_full_process(o->heap_full, pid, slot, how);
+		heap_full_process(o->heap_full, pid, slot, how, since_ns);
 	if (o->runtimes)
 		runtimes_process(o->runtimes, pid, slot, how);
 	if (o->interpreters)

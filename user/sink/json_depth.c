@@ -135,6 +135,9 @@ static json_t *heap_json(const struct agent_data *a)
 	} else {
 		json_object_set_new(j, "kept", number_json(h->kept));
 		json_object_set_new(j, "unknown_frees", integer_json(h->unknown_frees));
+		json_object_set_new(j, "late", integer_json(h->late));
+		json_object_set_new(j, "late_s", number_json(h->late_s));
+		json_object_set_new(j, "unseen", integer_json(h->unseen));
 	}
 	return j;
 }

@@ -95,6 +95,12 @@ static void print_quality(const struct screen *s, const struct agent_data *a)
 	} else {
 		para_part(&p, "every allocation");
 	}
+	if (h->late == 1)
+		para_part(&p, "1 process only from %s after its start", ns_text(h->late_s * 1e9));
+	else if (h->late)
+		para_part(&p, "%s processes only from %s after their start (mean)", count_text((double)h->late), ns_text(h->late_s * 1e9 / (double)h->late));
+	if (h->unseen)
+		para_count(&p, h->unseen, h->unseen == 1 ? "process ended before it could be observed" : "processes ended before they could be observed");
 	if (h->trapped_s > 0 && a->observed_s > 0)
 		para_part(&p, "cost the agent %s (%.2f %% of its time)", ns_text(h->trapped_s * 1e9), h->trapped_s / a->observed_s * 100);
 	para_end(&p);
