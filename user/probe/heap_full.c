@@ -57,7 +57,7 @@ struct watched {
 	pid_t pid;
 	unsigned slot;
 	int tries;
-	bool attached, told, seen; /* seen: has been observed */
+	bool attached, told, seen, executed; /* seen: has been observed; executed: since a program of its own began */
 	uint64_t due_ns, since_ns;
 	struct allocator allocator;
 	struct uprobe_link *links[FILES_MAX * LINKS_A_FILE];
@@ -189,7 +189,7 @@ static void comm_read(pid_t pid, char *ret, size_t size)
 	ret[strcspn(ret, "\n")] = 0;
 }
 
-/* It is observed from now on. Of an agent's processes that came to it late the first one is named: the agent's own, where it was started by us. */
+/* It is observed from now on. Of an agent's programs that came to it late the first one is named: the agent's own, where it was started by us. */
 static void seen_tell(struct heap_full *h, struct watched *w)
 {
 	uint64_t late_ns = w->since_ns ? clock_ns() - w->since_ns : 0;
@@ -199,7 +199,7 @@ static void seen_tell(struct heap_full *h, struct watched *w)
 
 	w->seen = true;
 	report(h, w->slot, NULL, &delta);
-	if (!late || *told)
+	if (!late || !w->executed || *told)
 		return;
 	*told = true;
 	comm_read(w->pid, name, sizeof(name));
@@ -341,6 +341,7 @@ static void order_run(struct heap_full *h, const struct order *o)
 	w->pid = o->pid;
 	w->slot = o->slot;
 	w->since_ns = o->since_ns;
+	w->executed = o->how == SEEN_EXEC;
 	w->due_ns = clock_ns() + (o->how == SEEN_FORKED ? FORKED_WAIT_NS : 0);
 	w->next = h->watched;
 	h->watched = w;
