@@ -58,7 +58,7 @@ static double student(double freedom)
 /* Mean of n windows with its standard error, widened by what the calibration leaves open. */
 static struct heap_rate rate(uint64_t n, double sum, double sq, double error)
 {
-	struct heap_rate r = { .thin = n < WINDOWS_MIN };
+	struct heap_rate r = { .thin = n < WINDOWS_MIN || !(sum > 0) }; /* where none saw anything, nothing says how seldom that is */
 	double variance, half;
 
 	if (!n)

@@ -322,6 +322,7 @@ int allocator_find(pid_t pid, struct allocator *ret, char *why, size_t why_len)
 {
 	_cleanup_free_ struct mapped_file *files = calloc(FILES_MAX, sizeof(*files));
 	struct program p;
+	uint64_t first = 0;
 	bool any = false;
 	int n, err;
 
@@ -333,14 +334,17 @@ int allocator_find(pid_t pid, struct allocator *ret, char *why, size_t why_len)
 	err = fit_check(pid, why, why_len);
 	if (err)
 		return err;
-	n = mapped_files(pid, files, FILES_MAX);
-	if (n < 0 || !program_read(pid, &p))
+	if (!program_read(pid, &p))
 		return -ESRCH;
 	if (p.linked) {
-		uint64_t first = p.dynamic ? link_first(pid, &p) : 0;
-
+		first = p.dynamic ? link_first(pid, &p) : 0;
 		if (!first)
 			return -EAGAIN;
+	}
+	n = mapped_files(pid, files, FILES_MAX); /* only now: the linker is done */
+	if (n < 0)
+		return -ESRCH;
+	if (p.linked) {
 		n = files_order(pid, first, files, n);
 	} else if (n > 1) {
 		n = 1; /* the program itself; a library that it loads by its own means is none that its calls go to */

@@ -52,12 +52,14 @@ struct report { /* a note, or, text NULL, what adds to the agent's heap */
 	struct heap_data delta;
 };
 
+#define EXEC_TOLD_NS 500000000ULL /* an exec shows in /proc before the collector tells of it, by a drain's time */
+
 struct watched {
 	struct watched *next;
 	pid_t pid;
 	unsigned slot;
 	int tries;
-	bool attached, told, seen, executed; /* seen: has been observed; executed: since a program of its own began */
+	bool attached, told, replaced, seen, executed; /* replaced: its allocator is gone; seen: has been observed; executed: since a program of its own began */
 	uint64_t due_ns, since_ns;
 	struct allocator allocator;
 	struct uprobe_link *links[FILES_MAX * LINKS_A_FILE];
@@ -286,7 +288,13 @@ static bool look(struct heap_full *h, struct watched *w)
 			return true;
 		}
 		links_drop(w);
+		w->replaced = true; /* or it runs another program, which is about to be told */
+		w->due_ns = clock_ns() + EXEC_TOLD_NS;
+		return true;
+	}
+	if (w->replaced) {
 		note(h, w, "the allocator was replaced while it was observed; what was allocated before counts as not freed");
+		w->replaced = false;
 	}
 	err = allocator_find(w->pid, &w->allocator, why, sizeof(why));
 	if (!err) {
