@@ -103,26 +103,10 @@ static __always_inline void trap_learn(const struct heap_window *w, struct heap_
 	t->traps++;
 }
 
-/* What a trap that can't be measured takes: as those that can, and on average as much of other things. */
+/* What a trap that can't be measured takes: as those that can. */
 static __always_inline u64 trap_assumed(const struct heap_window *w, const struct heap_tally *t)
 {
-	return (t->trap_ns ? t->trap_ns : w->trap_ns) + w->excess_ns;
-}
-
-/*
- * Something else came in between, by which the trap was longer. Where it comes into a trap that can't be measured, at any place in the window, the process's time
- * in the window seems to pass meanwhile: the window loses that much, and no more than was left of it. On average e - e^2 / 2L of the window's length L.
- */
-static __always_inline void excess_learn(const struct heap_window *w, struct heap_tally *t, u64 gap)
-{
-	u64 trap = t->trap_ns ? t->trap_ns : w->trap_ns, excess = gap > trap ? gap - trap : 0;
-
-	if (excess > w->length_ns)
-		excess = w->length_ns;
-	if (w->length_ns)
-		excess -= excess * excess / (2 * w->length_ns);
-	t->excess_sum_ns += gap < trap ? gap - trap : excess; /* some are shorter: signed */
-	t->pairs++;
+	return t->trap_ns ? t->trap_ns : w->trap_ns;
 }
 
 /* The second breakpoint: what has passed since the first one was the trap alone. */
@@ -133,8 +117,6 @@ static __always_inline void second_hit(const struct heap_window *w, struct heap_
 	if (!t->paired)
 		return;
 	t->paired = 0;
-	if (t->firsts > 1) /* the first one finds the caches cold */
-		excess_learn(w, t, gap);
 	t->trapped_ns += gap - t->assumed_ns; /* instead of what was assumed at the first */
 	if (t->firsts < w->limit) /* the last one is being taken back */
 		trap_learn(w, t, gap);

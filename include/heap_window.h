@@ -30,7 +30,6 @@ struct heap_window {
 	__u64 origin_limit_ns; /* when the window begins at the latest, CLOCK_MONOTONIC */
 	__u64 skip_ns, length_ns; /* of the process's own time: from its begin to what counts, and how long that is */
 	__u64 trap_ns; /* of a hit, outside of the program: where it is not measured in the window */
-	__s64 excess_ns; /* what an unmeasured trap costs the window besides, on average: now and then something else comes in between */
 	struct {
 		__u64 start, end;
 	} ranges[HEAP_RANGES]; /* code of the allocator's functions */
@@ -55,8 +54,7 @@ struct heap_tally { /* of the thread */
 	__u64 call_bytes;
 	__u64 trap_ns; /* of late; 0: not measured */
 	__u64 assumed_ns; /* for the last trap of the first breakpoint */
-	__s64 excess_sum_ns; /* see excess_learn() */
-	__u64 pairs; /* that it is of */
+	__u64 pad2[2];
 };
 _Static_assert(sizeof(struct heap_tally) == 128, "size of heap_tally");
 

@@ -92,11 +92,6 @@ static double averaged(double old, double new, unsigned n)
 	return old + fmax(SMOOTH, 1.0 / n) * (new - old);
 }
 
-void heap_plan_excess(struct heap_plan *p, double excess_s)
-{
-	p->excess_s = smoothed(p->excess_s, excess_s);
-}
-
 void heap_plan_adapt(struct heap_plan *p, const struct heap_sight *s)
 {
 	double factor = s->cut ? SHORTER : s->any ? LONGER : LONGER_EMPTY;

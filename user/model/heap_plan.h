@@ -23,7 +23,6 @@ struct heap_plan { /* of one function of one process */
 			   * slower than can be told, none faster */
 	double hits; /* counted in a window that saw any, smoothed */
 	unsigned windows; /* so far */
-	double excess_s; /* that a window loses by each trap on average, since now and then something else comes in between */
 	double rate, counted; /* what all windows said, and allocations counted in them, smoothed */
 };
 
@@ -43,8 +42,6 @@ bool heap_plan_paired(const struct heap_plan *p, double trap_s);
 double heap_plan_weight(const struct heap_plan *p, double every_s, double probability);
 /* What the CPUs saw. limit: of hits of a CPU; skip_s: from the begin to what counts; trap_error_s: how far off the duration of a trap may be. */
 struct heap_sight heap_plan_read(const struct heap_plan *p, const struct heap_tally *tallies, int n, unsigned limit, double skip_s, double trap_error_s);
-/* Takes in what a window lost by each of its traps, on average. */
-void heap_plan_excess(struct heap_plan *p, double excess_s);
 /* The next window's length, by how this one went. */
 void heap_plan_adapt(struct heap_plan *p, const struct heap_sight *s);
 

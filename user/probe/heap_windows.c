@@ -125,7 +125,6 @@ static void window_order(struct heap_windows *h, struct window *w, unsigned agen
 		.skip_ns = (uint64_t)(w->skip_s * 1e9),
 		.length_ns = (uint64_t)(k->plan.length_s * 1e9),
 		.trap_ns = (uint64_t)h->trap.ns,
-		.excess_ns = (int64_t)(k->plan.excess_s * 1e9),
 	};
 	memcpy(o->ranges, k->ranges, sizeof(o->ranges));
 	w->places.first = k->first;
@@ -215,8 +214,6 @@ static void window_close(struct heap_windows *h, struct window *w)
 	if (heap_procs_same(h->procs, &w->pick, t->mm)) {
 		s = heap_plan_read(&w->pick.plan, t, 1, w->places.limit, w->skip_s, TRAP_ERROR * h->trap.ns * 1e-9);
 		heap_plan_adapt(&w->pick.plan, &s);
-		if (t->pairs >= TRAPS_MIN)
-			heap_plan_excess(&w->pick.plan, t->excess_sum_ns * 1e-9 / (double)t->pairs);
 		if (s.counted)
 			h->weights[w->pick.slot] = fmax(h->weights[w->pick.slot] * WEIGHT_DECAY, w->weight);
 		heap_procs_learn(h->procs, &w->pick);
