@@ -23,10 +23,10 @@ def services(tmp_path):
     yield from open_services(tmp_path)
 
 
-def agrees(hist, said_ns, qs=(0.5, 0.99)):
+def agrees(hist, said_ns, qs=(0.5, 0.99), **close):
     """The quantiles of exchange_ns are what a client measured itself."""
     for q in qs:
-        same_time(quantile(hist, q), exact(said_ns, q))
+        same_time(quantile(hist, q), exact(said_ns, q), **close)
 
 
 def same_sums(agent, one):
@@ -191,9 +191,9 @@ def test_demo_agent(stakeout):
         seen, said = peer(recording.agent(), ports[kind]), timings[timing]["raw_ns"]
         assert counter(seen, "exchanges") == len(said) == len(read[kind])
         assert counter(seen, "errors_unanswered") == 0
-        agrees(seen["hist"]["exchange_ns"], read[kind])
+        agrees(seen["hist"]["exchange_ns"], read[kind], ns=150_000)  # Python's own steps between its clock and the socket
         if kind != "cache":  # takes less than the turns of the event loop between reading and going on
-            agrees(seen["hist"]["exchange_ns"], said, [0.5])
+            agrees(seen["hist"]["exchange_ns"], said, [0.5], ns=150_000)
         # No answer is there before it was read.
         assert seen["hist"]["exchange_ns"]["sum"] < sum(said)
     model = peer(recording.agent(), ports["model"])
