@@ -10,7 +10,6 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile __u64 cfg_sample_ns = 1000000000 / 49; /* period */
-extern __s64 clock_offset_ns;
 
 /* By CPU: when the timer was due last that an agent's task was sampled at. */
 struct {

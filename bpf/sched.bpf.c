@@ -81,7 +81,7 @@ static __noinline int stint_note(struct task_struct *prev)
 	struct stint *s;
 	u32 key = 0;
 
-	if (!prev->pid)
+	if (!prev->pid || !clock_offset_ns) /* the idle task; or before the first snapshot: there are no agents, and the clocks can't be compared */
 		return 0;
 	to = bpf_ktime_get_ns() - clock_offset_ns;
 	all = bpf_map_lookup_elem(&stints, &key);

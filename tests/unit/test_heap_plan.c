@@ -111,7 +111,7 @@ static void process_check(const struct process *p, double tolerance)
 	for (int i = 0; i < WARM_UP + WINDOWS; i++) {
 		double skip_s = unit() * 0.25 * plan.length_s;
 		struct heap_tally t = look(p, skip_s, &plan);
-		struct heap_sight s = heap_plan_read(&plan, &t, 1, LIMIT, skip_s, TRAP_ERROR_S);
+		struct heap_sight s = heap_plan_read(&plan, &t, LIMIT, skip_s, TRAP_ERROR_S);
 
 		heap_plan_adapt(&plan, &s);
 		if (i < WARM_UP)
@@ -151,7 +151,7 @@ static void test_weight(void **state)
 	for (int i = 0; i < WARM_UP + WINDOWS; i++) {
 		double skip_s = unit() * 0.25 * plan.length_s, weight = heap_plan_weight(&plan, every_s, 1);
 		struct heap_tally t = look(&p, skip_s, &plan);
-		struct heap_sight s = heap_plan_read(&plan, &t, 1, LIMIT, skip_s, TRAP_ERROR_S);
+		struct heap_sight s = heap_plan_read(&plan, &t, LIMIT, skip_s, TRAP_ERROR_S);
 
 		heap_plan_adapt(&plan, &s);
 		if (i >= WARM_UP)
@@ -169,25 +169,25 @@ static void test_error(void **state)
 
 	(void)state;
 	heap_plan_init(&plan);
-	s = heap_plan_read(&plan, &t, 1, LIMIT, 0, 200e-9); /* 100 ns a call, which may be 0 to 300 */
+	s = heap_plan_read(&plan, &t, LIMIT, 0, 200e-9); /* 100 ns a call, which may be 0 to 300 */
 	assert_true(s.cut);
 	assert_true(s.rate - s.error < 1 / 300e-9 && s.rate + s.error > 100e6);
-	s = heap_plan_read(&plan, &t, 1, LIMIT, 0, 1e-9);
+	s = heap_plan_read(&plan, &t, LIMIT, 0, 1e-9);
 	assert_true(s.error < 0.02 * s.rate && fabs(s.rate - 1e7) < 1e5);
 	t.at_ns = -500; /* by chance */
-	s = heap_plan_read(&plan, &t, 1, LIMIT, 0, 200e-9);
+	s = heap_plan_read(&plan, &t, LIMIT, 0, 200e-9);
 	assert_true(isfinite(s.rate) && s.rate + s.error > 1e7);
 }
 
 static void test_nothing_seen(void **state)
 {
-	struct heap_tally t[2] = {};
+	struct heap_tally t = {};
 	struct heap_plan plan;
 	struct heap_sight s;
 
 	(void)state;
 	heap_plan_init(&plan);
-	s = heap_plan_read(&plan, t, 2, LIMIT, 0, 200e-9);
+	s = heap_plan_read(&plan, &t, LIMIT, 0, 200e-9);
 	assert_true(s.rate == 0 && s.error == 0 && !s.any && !s.cut);
 	assert_true(heap_plan_paired(&plan, 1e-6));
 	for (int i = 0; i < 10000; i++)

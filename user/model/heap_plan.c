@@ -66,14 +66,12 @@ static void tally_read(const struct heap_plan *p, const struct heap_tally *t, un
 	}
 }
 
-struct heap_sight heap_plan_read(const struct heap_plan *p, const struct heap_tally *tallies, int n, unsigned limit, double skip_s,
-				 double trap_error_s)
+struct heap_sight heap_plan_read(const struct heap_plan *p, const struct heap_tally *t, unsigned limit, double skip_s, double trap_error_s)
 {
 	struct heap_sight s = {};
 	double share;
 
-	for (int i = 0; i < n; i++)
-		tally_read(p, &tallies[i], limit, skip_s, GAP_SHARE * trap_error_s, &s);
+	tally_read(p, t, limit, skip_s, GAP_SHARE * trap_error_s, &s);
 	/* Of the average of windows: in a single one chance moves the time between calls more than that. */
 	share = error_share(p->busy_rate > 0 ? p->busy_rate : s.busy_rate, trap_error_s);
 	s.error = s.rate * share;

@@ -40,8 +40,8 @@ void heap_plan_init(struct heap_plan *p);
 bool heap_plan_paired(const struct heap_plan *p, double trap_s);
 /* Allocations that each one counted stands for, when one window a `every_s` looks at this function with a probability. */
 double heap_plan_weight(const struct heap_plan *p, double every_s, double probability);
-/* What the CPUs saw. limit: of hits of a CPU; skip_s: from the begin to what counts; trap_error_s: how far off the duration of a trap may be. */
-struct heap_sight heap_plan_read(const struct heap_plan *p, const struct heap_tally *tallies, int n, unsigned limit, double skip_s, double trap_error_s);
+/* What the thread's tally says. limit: of hits; skip_s: from the begin to what counts; trap_error_s: how far off the duration of a trap may be. */
+struct heap_sight heap_plan_read(const struct heap_plan *p, const struct heap_tally *t, unsigned limit, double skip_s, double trap_error_s);
 /* The next window's length, by how this one went. */
 void heap_plan_adapt(struct heap_plan *p, const struct heap_sight *s);
 

@@ -265,7 +265,6 @@ int heap_breaks_calibrate(struct heap_breaks *b, struct heap_trap *ret)
 			return err;
 	}
 	ret->ns = median(traps, CALIBRATION_WINDOWS);
-	ret->spread_ns = traps[CALIBRATION_WINDOWS * 3 / 4] - traps[CALIBRATION_WINDOWS / 4];
 	ret->open_ns = median(opens, CALIBRATION_WINDOWS);
 	return 0;
 }

@@ -38,7 +38,6 @@ const struct heap_tally *heap_breaks_close(struct heap_breaks *b);
 
 struct heap_trap {
 	double ns; /* median, outside of our program */
-	double spread_ns; /* of the middle half */
 	double open_ns; /* what opening and closing takes */
 };
 /* Measures traps on the calling thread. 0 or negative errno. */

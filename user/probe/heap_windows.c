@@ -212,7 +212,7 @@ static void window_close(struct heap_windows *h, struct window *w)
 	pthread_mutex_lock(&h->lock);
 	/* Where the process has run another program meanwhile, what was hit there is not what was looked for. */
 	if (heap_procs_same(h->procs, &w->pick, t->mm)) {
-		s = heap_plan_read(&w->pick.plan, t, 1, w->places.limit, w->skip_s, TRAP_ERROR * h->trap.ns * 1e-9);
+		s = heap_plan_read(&w->pick.plan, t, w->places.limit, w->skip_s, TRAP_ERROR * h->trap.ns * 1e-9);
 		heap_plan_adapt(&w->pick.plan, &s);
 		if (s.counted)
 			h->weights[w->pick.slot] = fmax(h->weights[w->pick.slot] * WEIGHT_DECAY, w->weight);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The heap, sampled: for short moments the CPUs' breakpoint registers stand on functions of one process's allocator, and each call that hits is an
+ * The heap, sampled: for short moments a thread's breakpoint registers stand on a function of its process's allocator, and each call that hits is an
  * allocation seen. Nothing in the process is changed, and opening and closing takes microseconds. How often, and how long, is ruled by a budget.
  */
 #ifndef STAKEOUT_HEAP_WINDOWS_H

@@ -43,7 +43,6 @@ struct observer {
 	struct observer_config cfg;
 	observer_stack_fn stack_fn;
 	void *stack_ctx;
-	uint64_t stacks;
 	struct so_lane *lanes;
 	size_t lanes_bytes;
 	int cpus, stats_fd;
@@ -226,7 +225,6 @@ static int on_stack(void *ctx, void *data, size_t size)
 	if (size < sizeof(*s) || s->bytes > size ||
 	    sizeof(*s) + s->kernel_len * sizeof(uint64_t) + s->python_len * sizeof(struct so_python_frame) + s->user_bytes != s->bytes)
 		return 0;
-	o->stacks++;
 	o->stack_fn(o->stack_ctx, s);
 	return 0;
 }
@@ -582,7 +580,6 @@ void observer_counts_read(struct observer *o, struct observer_counts *ret)
 	int n = observer_programs(o, progs, 64);
 
 	memset(ret, 0, sizeof(*ret));
-	ret->stacks = o->stacks;
 	for (int i = 0; i < n; i++) {
 		ret->skipped += progs[i].skipped;
 		ret->bpf_ns += o->stats_fd >= 0 ? progs[i].ns : 0;

@@ -30,7 +30,6 @@ struct observer_counts { /* totals since load */
 	uint64_t lost[SO_KINDS][SO_LOSS_COUNT];
 	uint64_t bpf_ns; /* run time of all our programs; 0 without bpf_stats */
 	uint64_t bpf_runs;
-	uint64_t stacks; /* samples handed over */
 	uint64_t skipped; /* runs that the kernel left out since the program ran already on that CPU; of strangers, too */
 };
 

@@ -8,7 +8,6 @@
 #include "sink/terminal_parts.h"
 
 #define SITES_SHOWN 10
-#define LEAST_SHOWN 0.005 /* of the whole */
 
 /* "4.20 k allocations/s (3.90 k to 4.50 k, 95 %)" */
 static void para_rate(struct para *p, const struct heap_rate *r, enum metric_unit unit, const char *what)
@@ -106,40 +105,15 @@ static void print_quality(const struct screen *s, const struct agent_data *a)
 	para_end(&p);
 }
 
-static int print_sites(const struct screen *s, const struct stacks *stacks, const struct agent_data *a, enum sample_id sample, const char *title)
+static int places_print(const struct screen *s, const struct stacks *stacks, const struct agent_data *a, enum sample_id sample, const char *title)
 {
-	const struct table_column columns[] = {
-		{ .title = "bytes" },
-		{ .title = "%", .drop = 4 },
-		{ .title = "function", .left = true, .flex = true },
-		{ .title = "where", .left = true, .drop = 3 },
-		{ .title = "called by", .left = true, .flex = true, .drop = 2 },
-		{ .title = "where", .left = true, .drop = 5 },
-	};
 	const struct sample_set *set = &a->samples[sample];
-	uint64_t sum = sample_set_sum(set);
-	struct site_row *rows;
-	struct table t;
-	size_t len;
-	int err;
 
 	if (!set->len)
 		return 0;
-	rows = profile_sites(stacks, set, false, &len);
-	if (!rows)
-		return -ENOMEM;
 	fputc('\n', s->out);
-	screen_line(s, STYLE_DIM, "  %s: %s", title, bytes_text((double)sum));
-	table_init(&t, columns, ARRAY_SIZE(columns));
-	for (size_t i = 0; i < len && i < SITES_SHOWN && (!i || (double)rows[i].value >= LEAST_SHOWN * (double)sum); i++) {
-		table_cell(&t, s, 0, "%s", bytes_text((double)rows[i].value));
-		cell_share(&t, s, rows[i].value, sum);
-		cell_frame(&t, s, rows[i].site.at);
-		cell_frame(&t, s, rows[i].site.by);
-	}
-	err = table_print(&t, s);
-	free(rows);
-	return err;
+	screen_line(s, STYLE_DIM, "  %s: %s", title, bytes_text((double)sample_set_sum(set)));
+	return print_sites(s, stacks, set, false, SITES_SHOWN);
 }
 
 int terminal_heap(const struct screen *s, const struct stacks *stacks, const struct agent_data *a)
@@ -153,11 +127,11 @@ int terminal_heap(const struct screen *s, const struct stacks *stacks, const str
 	print_rates(s, a);
 	print_sizes(s, a);
 	print_quality(s, a);
-	err = print_sites(s, stacks, a, SAMPLE_ALLOC_BYTES, "Allocated, by place");
+	err = places_print(s, stacks, a, SAMPLE_ALLOC_BYTES, "Allocated, by place");
 	if (!err)
-		err = print_sites(s, stacks, a, SAMPLE_LIVE_BYTES, "Not freed at the end, by place");
+		err = places_print(s, stacks, a, SAMPLE_LIVE_BYTES, "Not freed at the end, by place");
 	if (!err)
-		err = print_sites(s, stacks, a, SAMPLE_LEAK_BYTES, "Leak candidates (old, and growing)");
+		err = places_print(s, stacks, a, SAMPLE_LEAK_BYTES, "Leak candidates (old, and growing)");
 	return err;
 }
 

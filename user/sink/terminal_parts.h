@@ -60,6 +60,8 @@ void cell_quantile(struct table *t, const struct screen *s, const struct hist *h
 void cell_share(struct table *t, const struct screen *s, uint64_t part, uint64_t whole);
 /* Two cells: function, and where it is; empty ones where f is NULL. */
 void cell_frame(struct table *t, const struct screen *s, const struct frame *f);
+/* A table of the places of a set, by their stacks, `most` rows at most; waits: of waits, in ns, with what they are in; else of bytes. 0 or -ENOMEM. */
+int print_sites(const struct screen *s, const struct stacks *stacks, const struct sample_set *set, bool waits, size_t most);
 /* It waited for a CPU for a share of its time that is worth a word, or was throttled. */
 bool agent_starved(const struct agent_data *a);
 

@@ -162,10 +162,10 @@ int terminal_profile(const struct screen *s, const struct stacks *stacks, const 
 	return err;
 }
 
-int terminal_waits(const struct screen *s, const struct stacks *stacks, const struct agent_data *a)
+int print_sites(const struct screen *s, const struct stacks *stacks, const struct sample_set *set, bool waits, size_t most)
 {
-	static const struct table_column columns[] = {
-		{ .title = "waited" },
+	const struct table_column all[] = {
+		{ .title = waits ? "waited" : "bytes" },
 		{ .title = "%", .drop = 4 },
 		{ .title = "in", .left = true },
 		{ .title = "function", .left = true, .flex = true },
@@ -173,30 +173,43 @@ int terminal_waits(const struct screen *s, const struct stacks *stacks, const st
 		{ .title = "called by", .left = true, .flex = true, .drop = 2 },
 		{ .title = "where", .left = true, .drop = 5 },
 	};
-	const struct sample_set *set = &a->samples[SAMPLE_OFFCPU_NS];
+	struct table_column columns[ARRAY_SIZE(all)];
 	uint64_t sum = sample_set_sum(set);
 	struct site_row *rows;
+	size_t len, n = 0;
 	struct table t;
-	size_t len;
 	int err;
 
-	if (!set->len)
-		return 0;
-	rows = profile_sites(stacks, set, true, &len);
+	rows = profile_sites(stacks, set, waits, &len);
 	if (!rows)
 		return -ENOMEM;
-	fputc('\n', s->out);
-	screen_line(s, STYLE_BOLD, "  Waits (of all threads, as far as they were long enough to be looked at)");
-	table_init(&t, columns, ARRAY_SIZE(columns));
-	for (size_t i = 0; i < len && i < ROWS_SHOWN && (!i || (double)rows[i].value >= LEAST_SHOWN * (double)sum); i++) {
-		table_cell(&t, s, 0, "%s", ns_text((double)rows[i].value));
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (waits || i != 2) /* what an allocation is in says nothing */
+			columns[n++] = all[i];
+	table_init(&t, columns, (int)n);
+	for (size_t i = 0; i < len && i < most && (!i || (double)rows[i].value >= LEAST_SHOWN * (double)sum); i++) {
+		table_cell(&t, s, 0, "%s", waits ? ns_text((double)rows[i].value) : bytes_text((double)rows[i].value));
 		cell_share(&t, s, rows[i].value, sum);
-		table_cell(&t, s, 0, "%s", rows[i].site.in);
+		if (waits)
+			table_cell(&t, s, 0, "%s", rows[i].site.in);
 		cell_frame(&t, s, rows[i].site.at);
 		cell_frame(&t, s, rows[i].site.by);
 	}
 	err = table_print(&t, s);
 	free(rows);
+	return err;
+}
+
+int terminal_waits(const struct screen *s, const struct stacks *stacks, const struct agent_data *a)
+{
+	const struct sample_set *set = &a->samples[SAMPLE_OFFCPU_NS];
+	int err;
+
+	if (!set->len)
+		return 0;
+	fputc('\n', s->out);
+	screen_line(s, STYLE_BOLD, "  Waits (of all threads, as far as they were long enough to be looked at)");
+	err = print_sites(s, stacks, set, true, ROWS_SHOWN);
 	if (!err)
 		print_unknown(s, stacks, set);
 	return err;
