@@ -26,6 +26,10 @@ struct stint {
 };
 struct stints {
 	u64 n; /* ever noted: the next one's place is its remainder */
+	u64 left_ns; /* when a task left last, by the kernel's clock */
+	u64 next_arrivals; /* until then, of the task that came */
+	s64 offset_ns; /* of the kernel's clock from the scheduler's; 0: not known */
+	u32 next, pad; /* that task */
 	struct stint last[STINTS];
 };
 struct {
@@ -73,19 +77,37 @@ static int rival_walk(u32 turn, struct rival_walk *w)
 	return 0;
 }
 
+/*
+ * What the kernel's clock is ahead of the scheduler's, on this CPU: next arrives, by the scheduler's clock, as prev leaves. So when next leaves itself, and has
+ * arrived only once since, both clocks are known for one moment. Until then, what the collector's snapshot says, which is the later the slower the CPU.
+ */
+static __always_inline s64 stints_offset(struct stints *all, struct task_struct *prev)
+{
+	if (all->next == prev->pid && all->next_arrivals + 1 == prev->sched_info.pcount)
+		all->offset_ns = all->left_ns - prev->sched_info.last_arrival;
+	return all->offset_ns ?: clock_offset_ns;
+}
+
 /* prev, of anybody, leaves the CPU after a longer stint, or one of a class that keeps no prev_sum_exec_runtime: that is noted. */
-static __noinline int stint_note(struct task_struct *prev)
+static __noinline int stint_note(struct task_struct *prev, struct task_struct *next)
 {
 	u64 from = prev->sched_info.last_arrival, to;
 	struct stints *all;
 	struct stint *s;
 	u32 key = 0;
+	s64 offset;
 
-	if (!prev->pid || !clock_offset_ns) /* the idle task; or before the first snapshot: there are no agents, and the clocks can't be compared */
+	if (!prev->pid) /* the idle task */
 		return 0;
-	to = bpf_ktime_get_ns() - clock_offset_ns;
 	all = bpf_map_lookup_elem(&stints, &key);
-	if (!all || to < from + RIVAL_MIN_NS)
+	if (!all)
+		return 0;
+	offset = stints_offset(all, prev);
+	all->left_ns = bpf_ktime_get_ns();
+	all->next = next->pid;
+	all->next_arrivals = next->sched_info.pcount;
+	to = all->left_ns - offset;
+	if (!offset || to < from + RIVAL_MIN_NS) /* before the first snapshot there are no agents, and the clocks can't be compared */
 		return 0;
 	s = &all->last[all->n++ & (STINTS - 1)];
 	s->from_ns = from;
@@ -126,7 +148,7 @@ int BPF_PROG(sched__switch, bool preempt, struct task_struct *prev, struct task_
 	u32 wait, next_wait = SO_WAIT_NONE, flags = 0;
 
 	if (prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime >= RIVAL_MIN_NS)
-		stint_note(prev);
+		stint_note(prev, next);
 	if (next->bpf_storage)
 		rivals_note(next);
 	if (!prev->bpf_storage)

@@ -347,9 +347,13 @@ static void limits_close(struct collector *c)
 
 int collector_baseline(struct collector *c)
 {
-	limits_base(c);
+	int err;
+
 	c->active_ns = clock_ns();
-	return snapshot_apply(c);
+	err = snapshot_apply(c);
+	/* Afterwards: the kernel's first sums over a cgroup's descendants take up to 36 ms. */
+	limits_base(c);
+	return err;
 }
 
 static void on_kmem(void *ctx, unsigned slot, uint32_t bytes, uint64_t count)
