@@ -77,6 +77,7 @@ struct {
 /* Tasks that the last seeding added; the loader repeats until it adds none. */
 __u32 seeded = 0;
 __s64 clock_offset_ns = 0;
+volatile struct so_detail detail = {};
 
 /* Begins the books of a task that is alive already. */
 static __always_inline void member_open(struct membership *m, struct task_struct *t, u64 now)

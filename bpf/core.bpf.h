@@ -72,6 +72,8 @@ CORE_MAP struct {
 
 extern const volatile __u64 cfg_wake_bytes;
 extern const volatile __u32 cfg_page_bytes;
+/* Set by the collector. */
+extern volatile struct so_detail detail;
 /* CLOCK_MONOTONIC minus the scheduler's clock, set by each snapshot. */
 extern __s64 clock_offset_ns;
 

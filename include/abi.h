@@ -45,7 +45,8 @@
 	X(ALLOC, 18, 1, so_alloc)            \
 	X(ALLOC_LONG, 19, 2, so_alloc_long)  \
 	X(FREE, 20, 1, so_free)              \
-	X(GC, 21, 1, so_gc)
+	X(GC, 21, 1, so_gc)                  \
+	X(CYCLES, 22, 2, so_cycles)
 
 enum so_kind {
 #define X(id, value, slots, type) SO_##id = value,
@@ -101,6 +102,23 @@ struct so_cycle_long {
 	__u8 wait;
 	__u8 next;
 	__u16 flags;
+	__u8 pad[12];
+};
+
+/*
+ * Several cycles of one task in a row, whose waits had one reason, summed: the same three parts, in one record. Where SO_DETAIL_SUMMED asks for it. The first one
+ * began at time_ns - gap_ns.
+ */
+struct so_cycles {
+	struct so_head head;
+	__u64 gap_ns; /* of all of them */
+	__u64 runq_ns;
+	__u64 stint_ns;
+	__u32 n; /* cycles */
+	__u8 wait; /* reason of the waits in them; SO_WAIT_NONE: none had one */
+	__u8 next; /* of the wait that begins now */
+	__u16 flags; /* SO_CYCLE_*, of any of them */
+	__u32 waits; /* cycles in which it waited; the others were left runnable */
 	__u8 pad[12];
 };
 
@@ -322,6 +340,30 @@ SO_RECORDS(X)
 #undef X
 
 /*
+ * How far the kernel side goes into detail, by what it watches. The collector writes it at any time, and programs take what they find at each event.
+ * What an event is, is counted at all levels; with full detail by its records, with less by so_lane.events.
+ */
+enum so_detail_level {
+	SO_DETAIL_FULL = 0, /* a record an event */
+	SO_DETAIL_SUMMED = 1, /* sched: short cycles are summed (so_cycles) */
+	SO_DETAIL_COUNTS = 2, /* counters only: no clock is read, nothing is sent. What the kernel counts itself stays exact */
+};
+struct so_detail {
+	__u32 sched; /* enum so_detail_level */
+	__u32 sock; /* FULL or COUNTS */
+	__u32 names; /* FULL, or COUNTS: no content is read */
+	__u32 pad;
+};
+
+enum so_event { /* of an agent's tasks and connections, that made no record of their own for want of detail */
+	SO_EVENT_SWITCH = 0,
+	SO_EVENT_SEND = 1,
+	SO_EVENT_RECV = 2,
+	SO_EVENT_ARRIVAL = 3,
+	SO_EVENTS = 6
+};
+
+/*
  * A staging buffer. Written only on its own CPU; lane 0 with interrupts off, the others guarded by
  * `busy`. The collector maps the array and reads `used` to learn whether a flush is worth an interrupt.
  */
@@ -331,7 +373,7 @@ struct so_lane {
 	__u64 seen[SO_KINDS]; /* records offered, lost ones included */
 	__u64 lost[SO_KINDS][SO_LOSS_COUNT];
 	__u64 runs; /* times that a handler took the lane */
-	__u8 pad[48];
+	__u64 events[SO_EVENTS];
 	__u8 slots[SO_BATCH_SLOTS][SO_SLOT_BYTES];
 };
 _Static_assert(sizeof(struct so_lane) % 64 == 0, "lanes must not share a cache line");

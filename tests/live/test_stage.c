@@ -226,13 +226,15 @@ static void play(unsigned ring_bytes, bool drain, struct tally *t, uint64_t ret_
 	}
 	for (int tries = 0; tries < 1000; tries++) { /* the orphaned children end as init, or the kernel, gets to it */
 		struct observer_counts before, after;
+		int busy;
 
 		observer_counts_read(l->observer, &before);
 		assert_true(observer_drain(l->observer, tally_batch, t) >= 0);
-		assert_int_equal(observer_flush(l->observer, true), 0);
+		busy = observer_flush(l->observer, true); /* a handler of a stranger's may be preempted */
+		assert_true(busy >= 0);
 		assert_true(observer_drain(l->observer, tally_batch, t) >= 0);
 		observer_counts_read(l->observer, &after);
-		if (!memcmp(&before, &after, sizeof(before)) && kill(-w[0]->pid, 0) && kill(-w[1]->pid, 0))
+		if (!busy && !memcmp(&before, &after, sizeof(before)) && kill(-w[0]->pid, 0) && kill(-w[1]->pid, 0))
 			break;
 		sched_yield();
 	}

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "abi.h"
 #include "heap_probe.h"
 #include "lib/util.h"
 #include "probe/allocators.h"

@@ -593,7 +593,14 @@ void observer_counts_read(struct observer *o, struct observer_counts *ret)
 			for (int r = 0; r < SO_LOSS_COUNT; r++)
 				ret->lost[k][r] += l->lost[k][r];
 		}
+		for (int e = 0; e < SO_EVENTS; e++)
+			ret->events[e] += l->events[e];
 	}
+}
+
+void observer_detail(struct observer *o, const struct so_detail *d)
+{
+	o->skel->bss->detail = *d;
 }
 
 void observer_kmem_read(struct observer *o, observer_kmem_fn fn, void *ctx)

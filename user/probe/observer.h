@@ -28,6 +28,7 @@ struct observer_config {
 struct observer_counts { /* totals since load */
 	uint64_t seen[SO_KINDS];
 	uint64_t lost[SO_KINDS][SO_LOSS_COUNT];
+	uint64_t events[SO_EVENTS]; /* that made no record for want of detail */
 	uint64_t bpf_ns; /* run time of all our programs; 0 without bpf_stats */
 	uint64_t bpf_runs;
 	uint64_t skipped; /* runs that the kernel left out since the program ran already on that CPU; of strangers, too */
@@ -78,6 +79,8 @@ int64_t observer_drain(struct observer *o, observer_batch_fn fn, void *ctx);
 /* Readable when the ring fills between drains. */
 int observer_fd(const struct observer *o);
 void observer_counts_read(struct observer *o, struct observer_counts *ret);
+/* How far the programs go into detail from now on. */
+void observer_detail(struct observer *o, const struct so_detail *d);
 /* Fills up to max entries; returns how many. */
 int observer_programs(struct observer *o, struct observer_prog *ret, int max);
 /* Calls fn with the count of kernel allocations by agent and size, since load. */

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "abi.h"
 #include "lib/util.h"
 #include "stakeout.skel.h"
 
