@@ -110,10 +110,10 @@ test-kernels: ## run the live tests on other kernels under QEMU
 	$(Q)$(MAKE) --no-print-directory all live
 	$(Q)tests/kernels/run
 
-bench: ## measure the cost of watching against other tools
+bench: ## measure the cost of watching against other tools (QUICK=1: 2 minutes; ONLY=SCENARIO,..)
 	$(Q)tools/install-deps bench
 	$(Q)$(MAKE) --no-print-directory all bench-programs
-	$(Q)O=$(O) tests/bench/run
+	$(Q)O=$(O) tests/bench/run $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 demo: ## build, observe the demo agent for some seconds, show the report
 	$(Q)tools/install-deps build

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+"""Runs scenarios, prints their tables, writes build/bench.json and build/bench.md."""
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import sys
+import time
+
+from . import kernel, loads, table, tools
+from .scenarios import BY_NAME, FULL, QUICK, SCENARIOS, TARGETS
+
+PARTS_OF_FULL = ("switch", "sock")  # single programs, whose targets are theirs
+
+
+def listed():
+    print("scenarios:")
+    for s in SCENARIOS:
+        print(f"  {s.name:10} {s.what}\n             {', '.join(s.tools)}")
+    print("tools:")
+    for t in tools.TOOLS:
+        print(f"  {t.name:20} {t.package:14} {t.part:40} losses: {'told' if t.own or t.lost else 'not told'}")
+    print("targets:")
+    for t in TARGETS:
+        print(f"  {t.scenario:10} {t.what}: {'<=' if t.at_most else '>='} {table.number(t.limit)} {t.unit}")
+
+
+def names(text, known, what):
+    chosen = [name.strip() for name in text.split(",")]
+    for name in chosen:
+        if name not in known:
+            print(f"bench: no {what} '{name}'; there are: {', '.join(known)}", file=sys.stderr)
+            sys.exit(2)
+    return chosen
+
+
+def parse(argv, doc):
+    parser = argparse.ArgumentParser(prog="tests/bench/run", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="some 2 minutes: fewer tools, few windows, intervals that are mere ranges")
+    parser.add_argument("--only", metavar="SCENARIO,..", type=lambda t: names(t, BY_NAME, "scenario"))
+    parser.add_argument("--tools", metavar="TOOL,..", type=lambda t: names(t, tools.BY_NAME, "tool"))
+    parser.add_argument("--list", action="store_true", help="what there is")
+    return parser.parse_args(argv)
+
+
+def chosen(args):
+    """Scenarios with the tools that are asked for."""
+    for s in SCENARIOS:
+        if args.only and s.name not in args.only:
+            continue
+        mine = s.quick if args.quick and not args.tools else s.tools
+        mine = tuple(t for t in mine if not args.tools or t in args.tools)
+        if mine:
+            yield dataclasses.replace(s, tools=mine)
+
+
+def tables(scenario, results):
+    """Of its figures; by program, where stakeout's are told apart."""
+    out = [table.rows_of(results)]
+    programs = results.get("stakeout", {}).get("programs")
+    if programs:
+        unit = results["(none)"]["unit"]
+        out.append((["program of stakeout", f"runs / {unit}", f"ns / {unit}, above empty"],
+                    [[name, table.number(runs), table.number(ns)] for name, (runs, ns) in sorted(programs.items(), key=lambda p: -p[1][1]) if ns / sum(
+                        n for _, n in programs.values()) > 0.01]))
+    return out
+
+
+def intro(scenario, results):
+    base = results.get("(none)")
+    rate = f" ({table.number(base['rate'])} {base['unit']}/s, {table.number(base['cpu_ns'])} ns of CPU each)" if base and base["rate"] else ""
+    return f"{scenario.name}: {scenario.what}{rate}"
+
+
+def main(argv, parts_run, doc):
+    args = parse(argv, doc)
+    if args.list:
+        return listed()
+    loads.files_unlimited()
+    plan, results, text, begin = QUICK if args.quick else FULL, {}, [], time.monotonic()
+    load_at_start = os.getloadavg()
+    for scenario in chosen(args):
+        print(f"\n== {scenario.name} ({time.monotonic() - begin:.0f} s)", flush=True)
+        try:
+            r = scenario.measure(scenario, plan, lambda line: print("  " + line, flush=True))
+        except RuntimeError as e:
+            print(f"  failed: {e}", flush=True)
+            results[scenario.name] = {"failed": {"why": str(e)}}
+            continue
+        results[scenario.name] = r
+        print(intro(scenario, r))
+        text.append(f"**{intro(scenario, r)}**")
+        for head, body in tables(scenario, r):
+            print(table.terminal(head, body), flush=True)
+            text.append(table.markdown(head, body))
+    parts = parts_run(PARTS_OF_FULL) if not args.only and not args.tools and not args.quick else {"rows": []}
+    judged = table.judge([t for t in TARGETS if t.scenario in results], results)
+    head, body = table.target_rows(judged)
+    body += [[what, f"{value} {unit}", target, "ok" if good else "MISSED"] for what, value, unit, target, good in parts["rows"] if good is not None]
+    print("\n" + table.terminal(head, body))
+    host = {"kernel": platform.release(), "cpus": os.cpu_count(), "load_at_start": load_at_start, "load_at_end": os.getloadavg(),
+            "seconds": time.monotonic() - begin, "plan": dataclasses.asdict(plan), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    with open(os.path.join(kernel.BUILD, "bench.json"), "w") as f:
+        json.dump({"host": host, "scenarios": results, "targets": body, **parts}, f, indent=1)
+    with open(os.path.join(kernel.BUILD, "bench.md"), "w") as f:
+        f.write("\n\n".join([table.markdown(head, body), *text]) + "\n")
+    return any(row[3].startswith("MISSED") for row in body) or any("failed" in r for r in results.values())
