@@ -78,6 +78,7 @@ struct {
 __u32 seeded = 0;
 __s64 clock_offset_ns = 0;
 volatile struct so_detail detail = {};
+volatile __u32 sock_era = 0, names_era = 0;
 
 /* Begins the books of a task that is alive already. */
 static __always_inline void member_open(struct membership *m, struct task_struct *t, u64 now)

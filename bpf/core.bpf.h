@@ -74,6 +74,8 @@ extern const volatile __u64 cfg_wake_bytes;
 extern const volatile __u32 cfg_page_bytes;
 /* Set by the collector. */
 extern volatile struct so_detail detail;
+/* How often the detail of sockets, or of names, was taken back or given: odd while there are only counts. One number tells the level, and whether it was another one meanwhile. */
+extern volatile __u32 sock_era, names_era;
 /* CLOCK_MONOTONIC minus the scheduler's clock, set by each snapshot. */
 extern __s64 clock_offset_ns;
 

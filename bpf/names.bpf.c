@@ -49,7 +49,7 @@ struct lookup {
 /* Of all threads of a process, in the storage of its first thread: one thread may ask and another free the list (libuv). */
 struct lookups {
 	u32 turn; /* which to forget when all are in use */
-	u32 pad;
+	u32 era; /* in which they were noted: calls before and after a time without names have nothing to do with each other */
 	struct lookup all[LOOKUPS];
 };
 
@@ -70,6 +70,21 @@ static __always_inline void lookup_release(struct lookup *l, u64 place)
 {
 	barrier();
 	*(volatile u64 *)&l->place = place;
+}
+
+/* Forgets calls of an earlier era: their places hold other things by now. */
+static __always_inline void lookups_enter(struct lookups *all, u32 era)
+{
+	if (all->era == era)
+		return;
+	all->era = era;
+	for (u32 i = 0; i < LOOKUPS; i++) {
+		struct lookup *l = &all->all[i];
+		u64 place = l->place;
+
+		if (place > LOOKUP_BUSY && lookup_own(l, place))
+			lookup_release(l, LOOKUP_FREE);
+	}
 }
 
 /* The entry for a call that is to receive its list at `place`: that of an earlier call with the same place, a free one, or the oldest. */
@@ -131,6 +146,7 @@ static __always_inline void on_query(struct pt_regs *ctx, struct task_struct *t)
 		loss_count(SO_RESOLVED, SO_LOSS_NO_STORAGE);
 		return;
 	}
+	lookups_enter(all, names_era);
 	l = lookup_begin(all, place);
 	if (!l)
 		return;
@@ -291,7 +307,7 @@ static __always_inline void on_free(struct pt_regs *ctx, struct task_struct *t, 
 	struct list_walk w = { .next = PT_REGS_PARM1(ctx), .agent = m->agent, .tid = t->pid };
 	struct lookups *all = bpf_task_storage_get(&lookups, t->group_leader, 0, 0);
 
-	if (!all || !w.next)
+	if (!all || !w.next || all->era != names_era)
 		return;
 	w.lookup = lookup_end(all, w.next, t->pid);
 	if (!w.lookup)
@@ -307,7 +323,7 @@ int names__call(struct pt_regs *ctx)
 	struct task_struct *t;
 	struct membership *m = member_current(&t);
 
-	if (!m)
+	if (!m || names_era & 1)
 		return 0;
 	if (bpf_get_attach_cookie(ctx) == SO_SITE_GETADDRINFO)
 		on_query(ctx, t);
@@ -369,13 +385,13 @@ int BPF_PROG(names__connect, struct sock *sk, int old, int new)
 	struct membership *m;
 	struct lookup *l;
 
-	if (new != TCP_SYN_SENT)
+	if (new != TCP_SYN_SENT || names_era & 1)
 		return 0;
 	m = member_current(&t);
 	if (!m)
 		return 0;
 	d.all = bpf_task_storage_get(&lookups, t->group_leader, 0, 0);
-	if (!d.all)
+	if (!d.all || d.all->era != names_era)
 		return 0;
 	d.to.family = sk->__sk_common.skc_family;
 	if (d.to.family == AF_INET)

@@ -99,7 +99,7 @@ int BPF_PROG(sock__state, struct sock *sk, int old, int new)
 			r->socket = c->number;
 			r->error = sk->sk_err;
 			r->by_peer = old == TCP_LAST_ACK || sk->sk_err;
-			r->unread = c->arrived_ns != 0;
+			r->unread = c->arrived_ns && c->arrived_ns != ARRIVED_UNKNOWN;
 			__builtin_memset(r->pad, 0, sizeof(r->pad));
 		}
 	}

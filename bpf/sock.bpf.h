@@ -42,7 +42,12 @@ struct connection {
 	u32 user; /* thread that used it last: it belongs to the agent */
 	u32 role;
 	u32 flags;
+	u32 era; /* of the last send or receive, or, with ERA_FRESH, in which it was opened */
+	u32 pad;
 };
+#define ERA_BLIND 1 /* bit of an era: sends and receives are counted only */
+#define ERA_FRESH 0x80000000 /* nothing was sent or received yet */
+#define ARRIVED_UNKNOWN (~0ULL) /* there may be data that arrived unseen */
 #define CONNECTION_READ 1 /* its first bytes were looked at */
 #define CONNECTION_CLOSED 2 /* its end was told */
 
@@ -58,6 +63,15 @@ SOCK_MAP struct {
 	__type(key, int);
 	__type(value, struct connection);
 } sockets SEC(".maps");
+
+/* By CPU and agent. */
+SOCK_MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SO_MAX_CPUS * SO_MAX_AGENTS);
+	__type(key, u32);
+	__type(value, struct so_traffic);
+} traffic SEC(".maps");
 
 static __always_inline u16 swap16(u16 x)
 {
@@ -106,6 +120,7 @@ static __noinline void connection_open(struct sock *sk, struct connection *c, u3
 	c->role = role;
 	c->flags = 0;
 	c->arrived_ns = 0;
+	c->era = sock_era | ERA_FRESH;
 	emit(so_open, r, SO_OPEN, c->agent, c->tgid) {
 		u64 *zero = (u64 *)&r->local;
 
@@ -225,12 +240,52 @@ static __always_inline void read_by_stranger(struct sock *sk)
 		c->arrived_ns = 0;
 }
 
+/* A tracepoint's program runs once at a time on a CPU, and no other one adds here; of those at functions there are several. */
+#ifdef SOCK_DEFINE_MAPS
+#define own_add(p, n) ((p) += (n))
+#else
+#define own_add(p, n) __sync_fetch_and_add(&(p), n)
+#endif
+
+static __always_inline void event_count(u32 event)
+{
+	struct so_lane *l = lane_get(SO_LANES - 1);
+
+	if (l)
+		own_add(l->events[event], 1);
+}
+
+/* All that is left of a send or receive where there are only counts. */
+static __always_inline void transfer_count(u32 agent, u32 bytes, const u32 kind)
+{
+	u32 key = bpf_get_smp_processor_id() * SO_MAX_AGENTS + agent;
+	struct so_traffic *t = bpf_map_lookup_elem(&traffic, &key);
+
+	if (t && kind == SO_SEND)
+		own_add(t->sent_bytes, bytes);
+	else if (t)
+		own_add(t->received_bytes, bytes);
+	event_count(kind == SO_SEND ? SO_EVENT_SEND : SO_EVENT_RECV);
+}
+
+/* The first bytes of a connection, and answers of DNS. What can't be read now is not read later: it would not be the first then. */
+static __always_inline void names_look(struct sock *sk, struct connection *c, struct task_struct *t, u32 bytes, const u32 kind)
+{
+	if (kind == SO_SEND && !(c->flags & CONNECTION_READ)) {
+		c->flags |= CONNECTION_READ;
+		if (detail.names != SO_DETAIL_COUNTS && c->role != SO_ROLE_SERVER && c->role != SO_ROLE_PAIR)
+			content_send(c, t, bytes, 0);
+	}
+	if (kind == SO_RECV && sk->sk_type == SOCK_DGRAM && swap16(sk->__sk_common.skc_dport) == DNS_PORT && detail.names != SO_DETAIL_COUNTS)
+		content_send(c, t, bytes, 1);
+}
+
 /* One send or receive of `bytes` by the current thread. Always inlined: the hot path. */
 static __always_inline int transfer(struct sock *sk, int bytes, const u32 kind)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	u64 arrived = 0, sent = 0, since = 0;
-	u32 rtt_us = 0, flags = 0;
+	u32 rtt_us = 0, flags = 0, era = sock_era;
 	struct connection *c;
 	struct tcp_sock *tcp;
 
@@ -248,13 +303,20 @@ static __always_inline int transfer(struct sock *sk, int bytes, const u32 kind)
 			return 0;
 		}
 	}
-	if (kind == SO_SEND && cfg_names && !(c->flags & CONNECTION_READ)) {
-		c->flags |= CONNECTION_READ;
-		if (c->role != SO_ROLE_SERVER && c->role != SO_ROLE_PAIR)
-			content_send(c, t, bytes, 0);
+	if (cfg_names)
+		names_look(sk, c, t, bytes, kind);
+	if (era & ERA_BLIND) {
+		c->era = era;
+		transfer_count(c->agent, bytes, kind);
+		return 0;
 	}
-	if (kind == SO_RECV && cfg_names && sk->sk_type == SOCK_DGRAM && swap16(sk->__sk_common.skc_dport) == DNS_PORT)
-		content_send(c, t, bytes, 1);
+	if (c->era != era) {
+		if ((c->era ^ era) != ERA_FRESH)
+			c->arrived_ns = ARRIVED_UNKNOWN;
+		if ((c->era & (ERA_BLIND | ERA_FRESH)) == ERA_BLIND)
+			flags = SO_TRANSFER_GAP;
+		c->era = era;
+	}
 	tcp = kind == SO_SEND && sk->sk_protocol == IPPROTO_TCP ? bpf_skc_to_tcp_sock(sk) : NULL;
 	if (tcp) {
 		rtt_us = tcp->srtt_us >> 3;
@@ -266,7 +328,7 @@ static __always_inline int transfer(struct sock *sk, int bytes, const u32 kind)
 	if (kind == SO_SEND) {
 		since = sent;
 		if (arrived && arrived < sent)
-			flags = SO_TRANSFER_UNREAD;
+			flags |= SO_TRANSFER_UNREAD;
 	} else {
 		since = arrived;
 		c->arrived_ns = 0;
@@ -326,18 +388,24 @@ static __always_inline int ready_listener(struct sock *sk)
 	return 0;
 }
 
-/* Data have come in: in an interrupt, or in the sender's context. Only the first of those not yet read is noted. */
+/* Data have come in: in an interrupt, or in the sender's context. Only the first of those not yet read is noted, and none before the connection is used in a new era:
+ * others may lie there that were not seen. */
 static __always_inline int arrival(struct sock *sk)
 {
 	struct connection *c;
 	struct tcp_sock *tcp;
+	u32 era = sock_era;
 
 	if (sk->__sk_common.skc_state == TCP_LISTEN)
 		return ready_listener(sk);
 	if (!sk->sk_bpf_storage)
 		return 0;
+	if (era & ERA_BLIND) {
+		event_count(SO_EVENT_ARRIVAL);
+		return 0;
+	}
 	c = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	if (!c || c->arrived_ns)
+	if (!c || c->arrived_ns || (c->era & ~ERA_FRESH) != era)
 		return 0;
 	/* TCP has just read the clock for the packet itself. */
 	tcp = sk->sk_protocol == IPPROTO_TCP ? bpf_skc_to_tcp_sock(sk) : NULL;

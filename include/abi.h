@@ -213,6 +213,7 @@ struct so_transfer {
 };
 #define SO_AGO_SHIFT 6
 #define SO_TRANSFER_UNREAD 1 /* sent while an answer lay unread that had arrived before */
+#define SO_TRANSFER_GAP 2 /* sends or receives of the connection were counted only, since the one before that made a record */
 
 struct so_close { /* the end of a TCP connection */
 	struct so_head head;
@@ -361,6 +362,12 @@ enum so_event { /* of an agent's tasks and connections, that made no record of t
 	SO_EVENT_RECV = 2,
 	SO_EVENT_ARRIVAL = 3,
 	SO_EVENTS = 6
+};
+
+/* Bytes that an agent's processes sent and received while they were counted only. One for each CPU and slot of an agent; they only grow. */
+struct so_traffic {
+	__u64 sent_bytes;
+	__u64 received_bytes;
 };
 
 /*

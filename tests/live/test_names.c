@@ -255,6 +255,46 @@ static void test_names(void **state)
 	assert_int_equal(worker_wait(agent), 0);
 }
 
+/* --- for a time nothing is read --- */
+
+/* A list from before is freed in between, another one is asked for in between and freed afterwards, at the same place. */
+static int with_pauses(struct worker *self, void *arg)
+{
+	struct addrinfo *list;
+
+	worker_pause(self);
+	worker_check(!getaddrinfo("127.3.3.1", NULL, NULL, &list));
+	worker_pause(self);
+	freeaddrinfo(list);
+	worker_check(!getaddrinfo("127.3.3.2", NULL, NULL, &list));
+	worker_pause(self);
+	freeaddrinfo(list);
+	resolve(arg, "127.3.3.3");
+	worker_pause(self);
+	return 0;
+}
+
+static void test_without_detail(void **state)
+{
+	struct script *s = script_new();
+	struct worker *w;
+
+	(void)state;
+	names_need();
+	w = worker_start(with_pauses, s);
+	worker_settle(w);
+	watch(&w->pid, 1);
+	for (int i = 0; i < 3; i++) {
+		observer_detail(observer, &(struct so_detail){ .names = i == 1 ? SO_DETAIL_COUNTS : SO_DETAIL_FULL });
+		worker_go(w);
+		worker_settle(w);
+	}
+	records_read();
+	records_check(s, w); /* the last one alone */
+	worker_go(w);
+	assert_int_equal(worker_wait(w), 0);
+}
+
 /* --- lists that live on, move, and pass between threads --- */
 
 static void *asker(void *arg)
@@ -624,6 +664,7 @@ int main(int argc, char **argv)
 #define T(f) cmocka_unit_test_setup_teardown(f, names_setup, names_teardown)
 		T(test_names),	  T(test_other_thread_frees), T(test_moved_lists), T(test_failed_calls),
 		T(test_connects), T(test_threads),	      T(test_descendants), T(test_seccomp),
+		T(test_without_detail),
 #undef T
 	};
 

@@ -87,6 +87,15 @@ static void rest(uint64_t now, uint64_t hold)
 	note(&f);
 }
 
+static struct exchange_facts gap(uint64_t at)
+{
+	struct exchange_facts f;
+
+	exchange_gap(&s.e, at, &f);
+	note(&f);
+	return f;
+}
+
 static int fresh(void **ctx)
 {
 	(void)ctx;
@@ -600,6 +609,60 @@ static void any_conversation(void **ctx)
 	}
 }
 
+/* Some of it was not seen: no exchange is told that may have begun before, or ended otherwise; the next one is. */
+static void what_was_not_seen(void **ctx)
+{
+	struct exchange_facts f;
+	uint64_t from, to;
+
+	(void)ctx;
+	ask(1 * S, 100);
+	f = gap(1 * S + 5 * MS);
+	assert_true(f.waited && !f.finished && !f.shaking);
+	assert_int_equal(f.begin_ns, 1 * S);
+	assert_int_equal(f.end_ns, 1 * S + 5 * MS);
+	assert_false(exchange_open(&s.e, 2 * S, 2 * S, S, &from, &to));
+	answer(2 * S, 300); /* the rest of an answer: what is asked next is whole */
+	assert_counts(0, 0, 0, 0);
+	assert_false(s.answer);
+	ask(3 * S, 100);
+	answer(3 * S + MS, 200);
+	assert_true(s.answer);
+	f = gap(3 * S + 5 * MS); /* answered by then: it was waited for up to the last byte seen */
+	assert_true(f.waited && !f.finished);
+	assert_int_equal(f.end_ns, 3 * S + MS + 10 * US);
+	assert_counts(0, 1, 0, 0);
+	ask(4 * S, 100); /* perhaps the rest of a request */
+	answer(4 * S + MS, 200);
+	answer(4 * S + 10 * MS, 200);
+	assert_false(s.answer);
+	assert_true(exchange_open(&s.e, 4 * S + 5 * MS, 5 * S, 0, &from, &to)); /* but it is waited for */
+	ask(5 * S, 101);
+	answer(5 * S + MS, 201);
+	ask(6 * S, 100);
+	assert_counts(1, 2, 0, 0); /* the last one is not answered */
+	assert_exchange(0, 5 * S, 5 * S + MS + 10 * US, 101, 201);
+}
+
+static void a_handshake_not_seen(void **ctx)
+{
+	struct exchange_facts f;
+
+	(void)ctx;
+	exchange_tls(&s.e);
+	ask(1 * S, HELLO);
+	f = gap(1 * S + MS);
+	assert_true(f.waited && f.shaking);
+	ask(2 * S, 100);
+	answer(2 * S + MS, 200);
+	ask(3 * S, 100);
+	answer(3 * S + MS, 200);
+	end(false);
+	assert_counts(1, 1, 0, 0);
+	assert_int_equal(s.handshakes, 0);
+	assert_exchange(0, 3 * S, 3 * S + MS + 10 * US, 100, 200);
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, fresh)
 
 int main(void)
@@ -625,6 +688,8 @@ int main(void)
 		TEST(control_frames_are_no_answer),
 		TEST(what_is_outstanding),
 		TEST(as_the_server),
+		TEST(what_was_not_seen),
+		TEST(a_handshake_not_seen),
 		TEST(any_conversation),
 	};
 

@@ -443,6 +443,51 @@ static void requests_without_an_answer(void **ctx)
 	}
 }
 
+/* Sends and receives are counted only from 0.1 s to 0.3 s: one exchange is outstanding at the begin, what is waited for is not known, and at the end neither
+ * what a connection carried that goes on. */
+static void a_time_without_detail(void **ctx)
+{
+	int slot;
+	struct world *w = start_one(&slot);
+	const uint64_t asked = S + MS, answered = S + 400 * MS;
+	struct so_transfer r = { .head = { SO_SEND, 1, slot, ROOT, S + 310 * MS }, .bytes = 100, .socket = 1, .flags = SO_TRANSFER_GAP };
+	const struct agent_data *a;
+
+	(void)ctx;
+	do_open(w, slot, ROOT, 1, 7, 5432, S + 1);
+	transfer(w, SO_SEND, slot, ROOT, 1, 500, asked);
+	poll_between(w, slot, &asked, 1);
+	world_blind(w, true, S + 100 * MS);
+	world_blind(w, false, S + 300 * MS);
+	transfer(w, SO_RECV, slot, ROOT, 1, 50, S + 200 * MS); /* was on its way: no end of the exchange */
+	world_record(w, &r.head);
+	transfer(w, SO_RECV, slot, ROOT, 1, 500, answered);
+	cycle(w, slot, ROOT, asked, answered, 0, 0, SO_WAIT_POLL, SO_WAIT_POLL, 0);
+	transfer(w, SO_SEND, slot, ROOT, 1, 500, S + 500 * MS);
+	transfer(w, SO_RECV, slot, ROOT, 1, 500, S + 600 * MS);
+	do_close(w, slot, ROOT, 1, 0, true, S + 700 * MS);
+	world_traffic(w, slot, 1000, 2000);
+	world_traffic(w, slot, 1500, 2000);
+	close_waiting(w, slot, ROOT, answered, S + 800 * MS);
+	a = closed(w, 0);
+	assert_closes(a);
+	assert_int_equal(a->metrics.value[M_EXCHANGES], 1);
+	assert_int_equal(a->metrics.hist[M_EXCHANGE_NS]->max, 100 * MS);
+	assert_int_equal(a->metrics.value[M_SENT_BYTES], 500 + 100 + 500 + 1500);
+	assert_int_equal(a->metrics.value[M_RECEIVED_BYTES], 50 + 500 + 500 + 2000);
+	assert_int_equal(a->main.ns[STATE_POLL], 200 * MS);
+	assert_int_equal(a->main.ns[STATE_NET_DB], 99 * MS + 90 * MS + 100 * MS); /* up to 0.1 s, from 0.31 s to 0.4 s, from 0.5 s to 0.6 s */
+	assert_int_equal(a->main.ns[STATE_IDLE], 10 * MS + 100 * MS + 200 * MS);
+	world_next(w);
+	world_blind(w, true, S + 900 * MS); /* and one that goes on */
+	close_waiting(w, slot, ROOT, answered, 2 * S);
+	a = closed(w, 0);
+	assert_closes(a);
+	assert_int_equal(a->main.ns[STATE_POLL], 100 * MS);
+	assert_int_equal(a->main.ns[STATE_IDLE], 100 * MS);
+	world_free(w);
+}
+
 static uint64_t peers_sum(const struct agent_data *a, enum metric_id m, uint64_t *ret_summed)
 {
 	uint64_t sum = 0;
@@ -691,6 +736,7 @@ int main(void)
 		cmocka_unit_test(cpu_time_never_shrinks_and_memory_is_bounded),
 		cmocka_unit_test(handshakes_are_waited_for),
 		cmocka_unit_test(requests_without_an_answer),
+		cmocka_unit_test(a_time_without_detail),
 		cmocka_unit_test(peers_are_summed_exactly),
 		cmocka_unit_test(a_socket_handed_on),
 		cmocka_unit_test(a_number_of_another_agent),

@@ -39,6 +39,8 @@ static struct verdict wait_judge(const struct world *w, const struct task *t, co
 	} else if (!w->probe_on[PROBE_SOCK]) {
 		return v;
 	} else if (wait == SO_WAIT_NET) {
+		if (w->blind || c->base_ns < w->blind_ns) /* it may have used another one meanwhile */
+			net = STATE_NET_OTHER;
 		v.pending = net == NET_PAIR;
 		v.state = v.pending ? STATE_PIPE : net ? net : STATE_IDLE; /* none: it waits for datagrams of anybody */
 	} else if (wait == SO_WAIT_POLL) {
@@ -308,6 +310,7 @@ struct resolving {
 	struct world *w;
 	struct agent *a;
 	const struct pending *p;
+	const struct spans *blind; /* when nobody saw what was outstanding */
 };
 
 static void piece_charge(void *ctx, uint64_t from_ns, uint64_t to_ns, enum state_id s)
@@ -322,6 +325,7 @@ static void piece_charge(void *ctx, uint64_t from_ns, uint64_t to_ns, enum state
 
 static void waits_settle(struct resolving *r, struct waits *l, const struct spans *poll, const struct spans *pipe, uint64_t upto_ns)
 {
+	const struct spans *const polls[] = { poll, r->blind };
 	size_t kept = 0;
 
 	for (size_t i = 0; i < l->len; i++) {
@@ -329,7 +333,7 @@ static void waits_settle(struct resolving *r, struct waits *l, const struct span
 		uint64_t to_ns = wait.to_ns < upto_ns ? wait.to_ns : upto_ns;
 
 		r->p = &wait;
-		layers_walk(wait.poll ? &poll : &pipe, 1, wait.from_ns, to_ns, wait.rest, piece_charge, r);
+		layers_walk(wait.poll ? polls : &pipe, wait.poll ? ARRAY_SIZE(polls) : 1, wait.from_ns, to_ns, wait.rest, piece_charge, r);
 		if (wait.to_ns <= upto_ns)
 			continue;
 		if (wait.from_ns < upto_ns)
@@ -348,14 +352,24 @@ static int spans_copy(struct spans *into, const struct spans *from)
 	return err;
 }
 
+/* Stretches in which sends and receives were only counted, the present one included. */
+static void blind_spans(const struct world *w, struct spans *ret)
+{
+	spans_copy(ret, &w->blinds);
+	if (w->blind)
+		spans_add(ret, (struct span){ w->blind_ns, UINT64_MAX, 0, STATE_POLL });
+}
+
 /* Resolves p's waits up to upto_ns. outstanding: what was, for all processes of the agent. */
 static void proc_settle(struct world *w, struct proc *p, const struct spans *outstanding, uint64_t upto_ns)
 {
 	struct resolving r = { .w = w, .a = w->agents[p->agent] };
-	struct spans all = {}, dominant = {};
+	struct spans all = {}, dominant = {}, blind = {};
 
 	if (!p->waits.len && !p->open.len)
 		return;
+	blind_spans(w, &blind);
+	r.blind = &blind;
 	for (size_t i = 0; i < outstanding->len; i++)
 		if ((outstanding->at[i].owner & ~OWNER_CONNECTING) == p->tgid)
 			spans_add(&all, outstanding->at[i]);
@@ -364,6 +378,7 @@ static void proc_settle(struct world *w, struct proc *p, const struct spans *out
 	spans_dominant(&all, &dominant);
 	waits_settle(&r, &p->open, &dominant, &p->children, upto_ns);
 	waits_settle(&r, &p->waits, &dominant, &p->children, upto_ns);
+	spans_fini(&blind);
 	spans_fini(&all);
 	spans_fini(&dominant);
 }
@@ -477,6 +492,7 @@ void account_settle(struct world *w, uint64_t upto_ns, uint64_t now_ns)
 		agent_forget(a, upto_ns);
 		spans_fini(&outstanding[i]);
 	}
+	spans_forget(&w->blinds, upto_ns);
 	free(outstanding);
 }
 

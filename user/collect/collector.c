@@ -215,6 +215,16 @@ static void on_record(void *ctx, const struct so_head *r)
 		world_record(c->world, r);
 }
 
+static void on_blind(void *ctx, bool blind, uint64_t at_ns)
+{
+	world_blind(((struct collector *)ctx)->world, blind, at_ns);
+}
+
+static void on_traffic(void *ctx, unsigned slot, uint64_t sent_bytes, uint64_t received_bytes)
+{
+	world_traffic(((struct collector *)ctx)->world, slot, sent_bytes, received_bytes);
+}
+
 static void candidates_tell(struct collector *c)
 {
 	for (int i = 0; i < c->candidates_len && c->candidate_fn; i++)
@@ -247,6 +257,7 @@ int64_t collector_drain(struct collector *c)
 
 	if (bytes < 0)
 		return bytes;
+	observer_blind_take(c->observer, on_blind, c);
 	if (bytes)
 		c->active_ns = now;
 	pause_adapt(c, bytes);
@@ -395,11 +406,13 @@ int collector_close(struct collector *c, bool last, uint64_t *ret_end_ns)
 	err = drain_all(c);
 	if (err)
 		return err;
+	observer_blind_take(c->observer, on_blind, c);
 	merge_run(c->merge, *ret_end_ns, on_record, c);
 	world_close_begin(c->world, *ret_end_ns);
 	err = snapshot_apply(c);
 	observer_kmem_read(c->observer, on_kmem, c);
 	observer_rivals_take(c->observer, on_rival, c);
+	observer_traffic_read(c->observer, on_traffic, c);
 	if (last) /* nothing more will be asked: what the ring holds counts as received */
 		merge_run(c->merge, UINT64_MAX, on_record, c);
 	if (!err)

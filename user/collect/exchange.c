@@ -24,9 +24,14 @@
 #define UPLOAD_BYTES 16384 /* what is larger may be one request that the window holds up */
 #define LATE_NS (60 * 1000000000ULL) /* later than this, it is no answer any more */
 
-static bool counts(const struct exchange *e)
+static bool settled(const struct exchange *e)
 {
 	return e->tls == TLS_NONE || e->tls == TLS_OPEN;
+}
+
+static bool counts(const struct exchange *e)
+{
+	return settled(e) && !e->cut;
 }
 
 void exchange_tls(struct exchange *e)
@@ -74,7 +79,9 @@ static void finish(struct exchange *e, struct exchange_facts *ret)
 	e->answered = true;
 	if (e->tls == TLS_HELLO)
 		hello_finish(e);
-	if (counts(e) && !e->told) {
+	if (settled(e) && e->cut) {
+		wait_tell(ret, false, e->begin_ns, e->last_ns);
+	} else if (counts(e) && !e->told) {
 		if (e->tickets)
 			ttfb_tell(e, ret);
 		ret->finished = e->counted = true;
@@ -93,6 +100,8 @@ static void begin(struct exchange *e, uint64_t at_ns, uint64_t bytes)
 {
 	e->state = EXCHANGE_ASKED;
 	e->told = false;
+	e->cut = e->gap;
+	e->gap = false;
 	e->bursts = 0;
 	e->begin_ns = e->asked_ns = at_ns;
 	e->request_bytes = bytes;
@@ -113,7 +122,7 @@ static bool control_frame(const struct exchange *e, uint64_t bytes)
 void exchange_ask(struct exchange *e, uint64_t at_ns, uint64_t bytes, struct exchange_facts *ret)
 {
 	memset(ret, 0, sizeof(*ret));
-	if (e->state != EXCHANGE_ASKED && counts(e) && e->framed && control_frame(e, bytes))
+	if (e->state != EXCHANGE_ASKED && settled(e) && e->framed && control_frame(e, bytes))
 		return;
 	if (e->state == EXCHANGE_ANSWERED && e->framed && !e->counted && e->answer_bytes <= FAREWELL_BYTES)
 		e->state = EXCHANGE_ASKED;
@@ -194,6 +203,7 @@ void exchange_answer(struct exchange *e, uint64_t at_ns, uint64_t arrival_ns, ui
 	if (!arrival_ns)
 		arrival_ns = e->state == EXCHANGE_ANSWERED ? e->arrival_ns : at_ns;
 	gap_ns = arrival_ns > e->arrival_ns ? arrival_ns - e->arrival_ns : 0;
+	e->gap = false;
 	switch (e->state) {
 	case EXCHANGE_QUIET: /* nobody asked; or silence ended the exchange too early */
 		if (!e->told || gap_ns > LATE_NS || bytes <= FAREWELL_BYTES)
@@ -230,7 +240,7 @@ void exchange_end(struct exchange *e, uint64_t at_ns, bool error, struct exchang
 		if (e->tls == TLS_LAST_FLIGHT && e->request_bytes <= FINISHED_BYTES)
 			ret->unanswered = false;
 		if (ret->unanswered)
-			wait_tell(ret, !counts(e), e->begin_ns, at_ns);
+			wait_tell(ret, !settled(e), e->begin_ns, at_ns);
 		e->state = EXCHANGE_QUIET;
 	} else if (e->state == EXCHANGE_ANSWERED && e->tls == TLS_HELLO) {
 		wait_tell(ret, true, e->begin_ns, e->last_ns);
@@ -243,6 +253,18 @@ void exchange_end(struct exchange *e, uint64_t at_ns, bool error, struct exchang
 		finish(e, ret);
 	}
 	e->told = false;
+}
+
+void exchange_gap(struct exchange *e, uint64_t at_ns, struct exchange_facts *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	if (e->state != EXCHANGE_QUIET)
+		wait_tell(ret, !settled(e), e->told ? e->told_ns : e->begin_ns, e->state == EXCHANGE_ASKED ? at_ns : e->last_ns);
+	if (!settled(e)) /* sooner or later; at the latest when the next exchange, which does not count, is over */
+		e->tls = TLS_OPEN;
+	e->state = EXCHANGE_QUIET;
+	e->told = e->tickets = false;
+	e->gap = true;
 }
 
 void exchange_rest(struct exchange *e, uint64_t now_ns, uint64_t hold_ns, struct exchange_facts *ret)

@@ -26,6 +26,8 @@ struct exchange { /* all zero: quiet */
 	bool framed; /* HTTP/2, perhaps: frames of control are neither request nor answer */
 	bool counted; /* the connection had an exchange that counts */
 	bool answered; /* the connection had an exchange, or a handshake */
+	bool gap; /* not all was seen: what is asked next may be the rest of something */
+	bool cut; /* so this one may have begun earlier: it does not count */
 	uint32_t bursts; /* of the answer */
 	uint64_t begin_ns, asked_ns; /* first and last part of the request */
 	uint64_t arrival_ns, last_ns; /* of the answer's last part: arrived, and read (or sent, by a server) */
@@ -58,6 +60,8 @@ void exchange_ask(struct exchange *e, uint64_t at_ns, uint64_t bytes, struct exc
 void exchange_answer(struct exchange *e, uint64_t at_ns, uint64_t arrival_ns, uint64_t bytes, struct exchange_facts *ret);
 /* The connection ended, by an error or in good order. */
 void exchange_end(struct exchange *e, uint64_t at_ns, bool error, struct exchange_facts *ret);
+/* From here on, until something is answered, not all was seen: what was outstanding is told as a wait up to at_ns, and counts no more. */
+void exchange_gap(struct exchange *e, uint64_t at_ns, struct exchange_facts *ret);
 /* It is now_ns: an answer of which nothing has come for hold_ns is taken as finished. */
 void exchange_rest(struct exchange *e, uint64_t now_ns, uint64_t hold_ns, struct exchange_facts *ret);
 /* Whether something was outstanding before upto_ns that is not over at now_ns, and from when to when (upto_ns at most): an answer under way counts as

@@ -40,7 +40,7 @@ static void loop_polling(struct world *w, struct task *t, uint64_t wait_ns, uint
 
 	if (!wait)
 		return; /* preempted */
-	if (!timer || t->transfers || stint_ns * IDLE_SHARE > gap_ns) {
+	if (!timer || t->transfers || w->blind || stint_ns * IDLE_SHARE > gap_ns) {
 		t->repeats = 0;
 		return;
 	}
@@ -66,7 +66,7 @@ void loop_cycle(struct world *w, struct task *t, const struct so_head *h, uint64
 	loop_polling(w, t, wait_ns, gap_ns, stint_ns, wait, flags);
 	if (flags & (SO_CYCLE_IN_POLL | SO_CYCLE_IN_YIELD))
 		count(w, sets_of(w->agents[t->agent], t->proc), flags & SO_CYCLE_IN_POLL ? M_SPINS_POLL : M_SPINS_YIELD, 1);
-	if (wait == SO_WAIT_ACCEPT && !t->transfers && !t->net_opened) /* what it reads next is a client's request, most likely */
+	if (wait == SO_WAIT_ACCEPT && !t->transfers && !t->net_opened && !w->blind) /* what it reads next is a client's request, most likely */
 		t->net_last = STATE_IDLE;
 	t->transfers = 0;
 	t->net_first = t->net_opened;

@@ -112,6 +112,28 @@ static void transfer_received(struct world *w, struct conn *c, const struct so_t
 		conn_end(w, c, now_ns, false, false); /* one datagram is the answer */
 }
 
+/* Sends or receives were not seen. */
+static void conn_gap(struct world *w, struct conn *c, uint64_t at_ns)
+{
+	struct exchange_facts f;
+
+	exchange_gap(&c->exchange, at_ns, &f);
+	if (f.waited)
+		facts_apply(w, c, &f, conn_sets(w, c, c->proc));
+}
+
+void sockets_blind(struct world *w, uint64_t at_ns)
+{
+	struct conn *c, *cc;
+	struct task *t, *tt;
+
+	HASH_ITER(hh, w->conns, c, cc)
+		if (c->exchange.state != EXCHANGE_QUIET)
+			conn_gap(w, c, at_ns);
+	HASH_ITER(hh, w->tasks, t, tt)
+		t->net_first = t->net_last = STATE_NET_OTHER;
+}
+
 static bool port_listens(const struct world *w, unsigned port)
 {
 	return w->listening[port / 8] & 1 << port % 8;
@@ -165,6 +187,10 @@ void conn_transfer(struct world *w, const struct so_transfer *r)
 	if (r->rtt_us)
 		record(w, s, M_RTT_NS, r->rtt_us * 1000ULL);
 	if (!c)
+		return;
+	if (r->flags & SO_TRANSFER_GAP || w->blind) /* blind: it was on its way when that began */
+		conn_gap(w, c, r->head.time_ns);
+	if (w->blind)
 		return;
 	if (sent) {
 		transfer_sent(w, c, r, s);

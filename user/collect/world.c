@@ -70,6 +70,8 @@ void world_free(struct world *w)
 		agent_free(w->agents[i]);
 	for (int i = 0; i < SO_MAX_AGENTS; i++)
 		free(w->kmem[i]);
+	spans_fini(&w->blinds);
+	free(w->changes);
 	free(w->agents);
 	free(w->interval);
 	free(w->total);
@@ -200,8 +202,60 @@ void world_peers(struct world *w, const struct peer_rules *rules, int kept)
 	w->peers_kept = kept;
 }
 
+void world_traffic(struct world *w, unsigned slot, uint64_t sent_bytes, uint64_t received_bytes)
+{
+	struct agent *a = agent_by_slot(w, slot);
+
+	if (slot >= SO_MAX_AGENTS)
+		return;
+	if (a) {
+		count(w, sets_of(a, NULL), M_SENT_BYTES, minus(sent_bytes, w->traffic[slot].sent_bytes));
+		count(w, sets_of(a, NULL), M_RECEIVED_BYTES, minus(received_bytes, w->traffic[slot].received_bytes));
+	}
+	w->traffic[slot] = (struct so_traffic){ sent_bytes, received_bytes };
+}
+
+void world_blind(struct world *w, bool blind, uint64_t at_ns)
+{
+	struct blind_change *p;
+
+	if (w->changes_len == w->changes_cap) {
+		size_t cap = w->changes_cap ? 2 * w->changes_cap : 16;
+
+		p = reallocarray(w->changes, cap, sizeof(*p));
+		if (!p)
+			return;
+		w->changes = p;
+		w->changes_cap = cap;
+	}
+	w->changes[w->changes_len++] = (struct blind_change){ at_ns, blind };
+}
+
+/* Makes the changes that lie up to upto_ns. */
+static void changes_make(struct world *w, uint64_t upto_ns)
+{
+	size_t n = 0;
+
+	for (; n < w->changes_len && w->changes[n].at_ns <= upto_ns; n++) {
+		const struct blind_change *c = &w->changes[n];
+
+		if (c->blind == w->blind)
+			continue;
+		if (c->blind)
+			sockets_blind(w, c->at_ns);
+		else
+			spans_add(&w->blinds, (struct span){ w->blind_ns, c->at_ns, 0, STATE_POLL });
+		w->blind = c->blind;
+		w->blind_ns = c->at_ns;
+	}
+	w->changes_len -= n;
+	memmove(w->changes, w->changes + n, w->changes_len * sizeof(*w->changes));
+}
+
 void world_record(struct world *w, const struct so_head *h)
 {
+	if (w->changes_len)
+		changes_make(w, h->time_ns);
 	w->now_ns = h->time_ns;
 	switch (h->kind) {
 	case SO_CYCLE:
@@ -308,6 +362,8 @@ void world_close_begin(struct world *w, uint64_t end_ns)
 
 	if (w->holding) /* the caller forgot it: it counts in the total at least */
 		interval_finish(w, w->start_ns, end_ns);
+	if (w->changes_len)
+		changes_make(w, end_ns);
 	w->boundary_ns = end_ns;
 	HASH_ITER(hh, w->tasks, t, tt)
 		t->seen = false;

@@ -65,6 +65,14 @@ bool world_has_process(const struct world *w, uint32_t tgid);
 /* Kernel allocations since load, by slot and size (see observer_kmem_read). */
 void world_kmem(struct world *w, unsigned slot, uint32_t bytes, uint64_t count);
 
+/* What agents sent and received without records, since load, by slot (see observer_traffic_read). */
+void world_traffic(struct world *w, unsigned slot, uint64_t sent_bytes, uint64_t received_bytes);
+/*
+ * From at_ns on sends and receives are counted only (blind), or recorded again; in order of at_ns, before the records from there on. What is outstanding when that
+ * begins ends there and is no exchange; nor is what straddles the end. Waits for events in between are `poll`, waits in a socket call `net.other`.
+ */
+void world_blind(struct world *w, bool blind, uint64_t at_ns);
+
 /* Closing an interval at end_ns: begin, one call a task with a snapshot taken after end_ns (and all records up to it before), end. Time behind end_ns goes to
  * the next interval. Tasks that no snapshot named and no record within it created are gone. last: what is open is put into the histograms too. */
 void world_close_begin(struct world *w, uint64_t end_ns);

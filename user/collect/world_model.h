@@ -203,8 +203,20 @@ struct kmem { /* kernel allocations of one size: the count at the last look */
 	uint64_t count;
 };
 
+struct blind_change { /* sends and receives are counted only, or recorded again, from at_ns on */
+	uint64_t at_ns;
+	bool blind;
+};
+
 struct world {
 	bool probe_on[PROBE_COUNT];
+	/* Where sends and receives were counted only, what was outstanding is not known. */
+	bool blind;
+	uint64_t blind_ns; /* blind: since; else: until when it was last; 0: never */
+	struct spans blinds; /* that are over, of the time that is not resolved yet */
+	struct blind_change *changes; /* still to come, in order of time */
+	size_t changes_len, changes_cap;
+	struct so_traffic traffic[SO_MAX_AGENTS]; /* by slot, at the last look */
 	const struct peer_rules *rules;
 	int peers_kept;
 	struct agent **agents; /* by id */
@@ -296,6 +308,8 @@ void sockets_rest(struct world *w, uint64_t now_ns, bool last);
 /* Before the interval is written, and after. */
 void peers_close(struct world *w, struct agent *a);
 void peers_next(struct agent *a);
+/* Sends and receives are counted only from at_ns on: what is outstanding ends there. */
+void sockets_blind(struct world *w, uint64_t at_ns);
 void sockets_fini(struct world *w);
 size_t sockets_bytes(const struct world *w);
 

@@ -27,6 +27,11 @@
 #define RIVALS_MAX 8192 /* taken at a time */
 #define SEED_TURNS 8 /* parents usually come before children in the task list; after pid wrap-around it takes more turns */
 
+struct blind_change {
+	uint64_t at_ns;
+	bool blind;
+};
+
 struct observer {
 	struct stakeout_bpf *skel;
 	struct ring_buffer *ring, *stacks_ring; /* of stacks: NULL: none */
@@ -45,6 +50,10 @@ struct observer {
 	void *stack_ctx;
 	struct so_lane *lanes;
 	size_t lanes_bytes;
+	struct so_traffic *traffic; /* NULL: without the probe sock */
+	size_t traffic_bytes;
+	struct blind_change *blinds; /* not taken yet */
+	size_t blinds_len, blinds_cap;
 	int cpus, stats_fd;
 	observer_batch_fn batch_fn;
 	void *batch_ctx;
@@ -168,8 +177,11 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 	o->cpus = cpus;
 	bpf_map__set_max_entries(o->skel->maps.records, cfg->ring_bytes);
 	bpf_map__set_max_entries(o->skel->maps.lanes, cpus * SO_LANES);
-	if (!probe_is_on(o, PROBE_SOCK))
+	bpf_map__set_max_entries(o->skel->maps.traffic, cpus * SO_MAX_AGENTS);
+	if (!probe_is_on(o, PROBE_SOCK)) {
 		bpf_map__set_autocreate(o->skel->maps.sockets, false);
+		bpf_map__set_autocreate(o->skel->maps.traffic, false);
+	}
 	if (!probe_is_on(o, PROBE_KMEM))
 		bpf_map__set_autocreate(o->skel->maps.kmem_counts, false);
 	if (!probe_is_on(o, PROBE_SCHED))
@@ -229,6 +241,16 @@ static int on_stack(void *ctx, void *data, size_t size)
 	return 0;
 }
 
+static int traffic_map(struct observer *o)
+{
+	o->traffic_bytes = (size_t)o->cpus * SO_MAX_AGENTS * sizeof(struct so_traffic);
+	o->traffic = mmap(NULL, o->traffic_bytes, PROT_READ, MAP_SHARED, bpf_map__fd(o->skel->maps.traffic), 0);
+	if (o->traffic != MAP_FAILED)
+		return 0;
+	o->traffic = NULL;
+	return -errno;
+}
+
 int observer_load(struct observer *o)
 {
 	int err = stakeout_bpf__load(o->skel);
@@ -250,7 +272,7 @@ int observer_load(struct observer *o)
 		o->lanes = NULL;
 		return -errno;
 	}
-	return 0;
+	return probe_is_on(o, PROBE_SOCK) ? traffic_map(o) : 0;
 }
 
 static int attach_iter(struct bpf_program *prog, struct bpf_link **ret)
@@ -350,6 +372,9 @@ void observer_free(struct observer *o)
 	bpf_link__destroy(o->walk_sockets);
 	if (o->lanes)
 		munmap(o->lanes, o->lanes_bytes);
+	if (o->traffic)
+		munmap(o->traffic, o->traffic_bytes);
+	free(o->blinds);
 	ring_buffer__free(o->ring);
 	stakeout_bpf__destroy(o->skel);
 	if (o->stats_fd >= 0)
@@ -598,9 +623,62 @@ void observer_counts_read(struct observer *o, struct observer_counts *ret)
 	}
 }
 
+/* Without memory two stretches become one, which is on the safe side. */
+static void blind_note(struct observer *o, bool blind, uint64_t at_ns)
+{
+	struct blind_change *p;
+
+	if (o->blinds_len == o->blinds_cap) {
+		size_t cap = o->blinds_cap ? 2 * o->blinds_cap : 16;
+
+		p = reallocarray(o->blinds, cap, sizeof(*p));
+		if (!p) {
+			if (o->blinds_len)
+				o->blinds_len--;
+			return;
+		}
+		o->blinds = p;
+		o->blinds_cap = cap;
+	}
+	o->blinds[o->blinds_len++] = (struct blind_change){ at_ns, blind };
+}
+
 void observer_detail(struct observer *o, const struct so_detail *d)
 {
+	bool was = o->skel->bss->sock_era & 1;
+
 	o->skel->bss->detail = *d;
+	if (was != (d->sock == SO_DETAIL_COUNTS)) {
+		blind_note(o, !was, clock_ns()); /* before: no record that is made after all is older */
+		o->skel->bss->sock_era++;
+	}
+	if ((o->skel->bss->names_era & 1) != (d->names == SO_DETAIL_COUNTS))
+		o->skel->bss->names_era++;
+}
+
+void observer_blind_take(struct observer *o, observer_blind_fn fn, void *ctx)
+{
+	for (size_t i = 0; i < o->blinds_len; i++)
+		fn(ctx, o->blinds[i].blind, o->blinds[i].at_ns);
+	o->blinds_len = 0;
+}
+
+void observer_traffic_read(struct observer *o, observer_traffic_fn fn, void *ctx)
+{
+	if (!o->traffic || !o->skel->bss->sock_era) /* there has been full detail all the time */
+		return;
+	for (unsigned slot = 1; slot < SO_MAX_AGENTS; slot++) {
+		uint64_t sent = 0, received = 0;
+
+		for (int cpu = 0; cpu < o->cpus; cpu++) {
+			volatile struct so_traffic *t = &o->traffic[cpu * SO_MAX_AGENTS + slot];
+
+			sent += t->sent_bytes;
+			received += t->received_bytes;
+		}
+		if (sent || received)
+			fn(ctx, slot, sent, received);
+	}
 }
 
 void observer_kmem_read(struct observer *o, observer_kmem_fn fn, void *ctx)

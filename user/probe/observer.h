@@ -81,6 +81,12 @@ int observer_fd(const struct observer *o);
 void observer_counts_read(struct observer *o, struct observer_counts *ret);
 /* How far the programs go into detail from now on. */
 void observer_detail(struct observer *o, const struct so_detail *d);
+/* Calls fn with the times at which the detail of sockets was taken back (blind), or given again, since the last call. */
+typedef void (*observer_blind_fn)(void *ctx, bool blind, uint64_t at_ns);
+void observer_blind_take(struct observer *o, observer_blind_fn fn, void *ctx);
+/* Calls fn with what agents sent and received without records, since load, by slot; only with slots that did. */
+typedef void (*observer_traffic_fn)(void *ctx, unsigned slot, uint64_t sent_bytes, uint64_t received_bytes);
+void observer_traffic_read(struct observer *o, observer_traffic_fn fn, void *ctx);
 /* Fills up to max entries; returns how many. */
 int observer_programs(struct observer *o, struct observer_prog *ret, int max);
 /* Calls fn with the count of kernel allocations by agent and size, since load. */
