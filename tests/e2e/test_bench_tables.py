@@ -29,9 +29,9 @@ def test_every_peer_is_in_some_scenario():
 @pytest.mark.parametrize("scenario", scenarios.SCENARIOS, ids=lambda s: s.name)
 def test_scenario_row_is_whole(scenario):
     assert scenario.what and callable(scenario.measure)
-    assert set(scenario.quick) <= set(scenario.tools) and "stakeout" in scenario.quick
+    assert set(scenario.quick) <= set(scenario.tools) and (not scenario.quick or scenario.quick[0] == scenario.tools[0] == "stakeout")
     assert len(set(scenario.tools)) == len(scenario.tools)
-    assert (scenario.measure in (scenarios.measure.compare, scenarios.measure.twins)) == (scenario.load is not None)
+    assert (scenario.measure in (scenarios.measure.compare, scenarios.measure.twins, scenarios.measure.siblings)) == (scenario.load is not None)
 
 
 @pytest.mark.parametrize("tool", tools.TOOLS, ids=lambda t: t.name)
@@ -116,6 +116,11 @@ def test_cut_is_the_table_of_wilcoxon(n, cut):
     assert stats.ranks_cut(n) == cut
 
 
+def test_interval_leaves_out_as_many_means_as_it_should():
+    """Of 1 to 8 the means begin 1, 1.5, 2, 2, ..: three go at either end."""
+    assert stats.estimate([5, 3, 1, 8, 2, 7, 6, 4]) == (4.5, 2, 7, True)
+
+
 def test_interval_covers_as_often_as_it_says():
     rng = random.Random(1)
     hits = 0
@@ -183,6 +188,8 @@ def test_figures_are_scaled_as_their_titles_say():
     head, body = table.rows_of({"1,000 agents": {"memory": 3 * 2**20, "lost": 0, "cpu": 0.05, "hidden": 7}, "merge": {"why": "no such command"}})
     assert head == ["", "memory, MiB", "lost", "CPU time, %"] and body[0] == ["1,000 agents", "3.00", "0", "5.00"]
     assert body[1] == ["merge", "does not run here: no such command", "", ""]
+    head, body = table.rows_of({"merge": {"why": "no such command"}})
+    assert len(head) == len(body[0]) == 2 and "no such command" in table.terminal(head, body)
 
 
 @pytest.mark.parametrize("said, why", [

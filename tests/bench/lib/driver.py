@@ -73,6 +73,16 @@ def intro(scenario, results):
     return f"{scenario.name}: {scenario.what}{rate}"
 
 
+def write(results, targets, text, plan, begin, load_at_start, parts=None):
+    """After each scenario, so that a run that was ended leaves what it has."""
+    host = {"kernel": platform.release(), "cpus": os.cpu_count(), "load_at_start": load_at_start, "load_at_end": os.getloadavg(),
+            "seconds": time.monotonic() - begin, "plan": dataclasses.asdict(plan), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    with open(os.path.join(kernel.BUILD, "bench.json"), "w") as f:
+        json.dump({"host": host, "scenarios": results, "targets": targets, **(parts or {})}, f, indent=1)
+    with open(os.path.join(kernel.BUILD, "bench.md"), "w") as f:
+        f.write("\n\n".join(text) + "\n")
+
+
 def main(argv, parts_run, doc):
     args = parse(argv, doc)
     if args.list:
@@ -94,15 +104,11 @@ def main(argv, parts_run, doc):
         for head, body in tables(scenario, r):
             print(table.terminal(head, body), flush=True)
             text.append(table.markdown(head, body))
+        write(results, [], text, plan, begin, load_at_start)
     parts = parts_run(PARTS_OF_FULL) if not args.only and not args.tools and not args.quick else {"rows": []}
     judged = table.judge([t for t in TARGETS if t.scenario in results], results)
     head, body = table.target_rows(judged)
     body += [[what, f"{value} {unit}", target, "ok" if good else "MISSED"] for what, value, unit, target, good in parts["rows"] if good is not None]
     print("\n" + table.terminal(head, body))
-    host = {"kernel": platform.release(), "cpus": os.cpu_count(), "load_at_start": load_at_start, "load_at_end": os.getloadavg(),
-            "seconds": time.monotonic() - begin, "plan": dataclasses.asdict(plan), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    with open(os.path.join(kernel.BUILD, "bench.json"), "w") as f:
-        json.dump({"host": host, "scenarios": results, "targets": body, **parts}, f, indent=1)
-    with open(os.path.join(kernel.BUILD, "bench.md"), "w") as f:
-        f.write("\n\n".join([table.markdown(head, body), *text]) + "\n")
+    write(results, body, [table.markdown(head, body), *text], plan, begin, load_at_start, parts)
     return any(row[3].startswith("MISSED") for row in body) or any("failed" in r for r in results.values())

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 from . import kernel
 
@@ -193,41 +194,57 @@ class Wrk(Load):
         self.folder.cleanup()
 
 
+def reaped(process):
+    """Waits for a process; (CPU seconds of it and of what it waited for, time it ended)."""
+    _, code, used = os.wait4(process.pid, 0)
+    process.returncode = code
+    if code:
+        raise RuntimeError(f"bench: the demo agent ended with {code}")
+    return used.ru_utime + used.ru_stime, time.monotonic()
+
+
 class Demo(Load):
-    """The demo agent, a run of the same steps a window: it is the same process, whose program it becomes once the tool is attached."""
+    """The demo agent, a run of the same steps a window: it is the same process, whose program it becomes once the tool is attached. sibling: another one beside it, which
+    nobody watches."""
 
     unit = "step"
     STEPS = 6
 
-    def __init__(self):
+    def __init__(self, sibling=False):
         self.services = subprocess.run(["/usr/bin/python3", ROOT + "/tools/demo/services.py", "--daemon", "--while-pid", str(os.getpid())],
                                        stdout=subprocess.PIPE, check=True, text=True).stdout
-        self.process = None
+        self.agents, self.sibling = [], sibling
 
     def fresh(self):
         self.end()
         agent = f"exec /usr/bin/python3 {ROOT}/tools/demo/agent.py --services '{self.services.strip()}' --steps {self.STEPS} --json /dev/null"
-        self.process = subprocess.Popen(["sh", "-c", f"read go; {agent}"], stdin=subprocess.PIPE)
-        self.pid = self.process.pid
+        self.agents = [subprocess.Popen(["sh", "-c", f"read go; {agent}"], stdin=subprocess.PIPE) for _ in range(1 + self.sibling)]
+        self.pid = self.agents[0].pid
+
+    def go(self, agents):
+        """[(CPU seconds, wall-clock seconds)] of each; the order is that of their start."""
+        begin = {}
+        for agent in agents:
+            begin[agent] = time.monotonic()
+            agent.stdin.write(b"\n")
+            agent.stdin.close()
+        with ThreadPoolExecutor() as pool:
+            ended = list(pool.map(reaped, agents))
+        self.agents = []
+        return [(cpu, end - begin[agent]) for agent, (cpu, end) in zip(agents, ended)]
 
     def window(self, seconds):
         """For a longer window than others': a run takes some 3 s."""
-        if not self.process:
+        if not self.agents:
             self.fresh()
-        begin = time.monotonic()
-        self.process.stdin.write(b"\n")
-        self.process.stdin.close()
-        _, code, used = os.wait4(self.pid, 0)
-        wall, self.process = time.monotonic() - begin, None
-        if code:
-            raise RuntimeError(f"bench: the demo agent ended with {code}")
-        return {"wall": wall / self.STEPS, "cpu": (used.ru_utime + used.ru_stime) / self.STEPS, "units": self.STEPS, "seconds": wall}
+        (cpu, wall), = self.go(self.agents)
+        return {"wall": wall / self.STEPS, "cpu": cpu / self.STEPS, "units": self.STEPS, "seconds": wall}
 
     def end(self):
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        for agent in self.agents:
+            agent.kill()
+            agent.wait()
+        self.agents = []
 
 
 class Pair(Load):

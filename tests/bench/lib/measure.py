@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 """How a scenario is measured. Each function gives {tool: {figure: value}}; a tool that does not run here has {"why": its own reason}."""
+import math
 import os
 import signal
 import statistics
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from . import kernel, loads, stats
 from .tools import BY_NAME, NotHere, Running
@@ -113,6 +115,47 @@ def twins(scenario, plan, say):
     return result
 
 
+def siblings(scenario, plan, say):
+    """Two runs of the same steps at once, of which one is watched, started first in every other round: what disturbs the one disturbs the other."""
+    load, rounds, why = scenario.load(), {}, {}
+    try:
+        for i in range(plan.siblings):
+            for name in scenario.tools:
+                if name in why or (not BY_NAME[name].own and i >= plan.pairs):
+                    continue
+                try:
+                    rounds.setdefault(name, []).append(siblings_round(load, BY_NAME[name], i % 2))
+                except NotHere as e:
+                    why[name] = str(e)
+                    say(f"{name}: {e}")
+    finally:
+        load.end()
+    result = {}
+    for name, rs in rounds.items():
+        result[name] = {key: stats.change_of([math.log(r["watched"][k] / r["other"][k]) for r in rs]) for k, key in enumerate(("cpu", "wall"))}
+        result[name].update({key: median(r[key] for r in rs) for key in ("tool_cpu", "memory")}, pairs=len(rs))
+    result.update({name: {"why": reason} for name, reason in why.items()})
+    return result
+
+
+def siblings_round(load, tool, other_first):
+    load.fresh()
+    watched, other = load.agents
+    running, order = Running(tool, watched.pid), [other, watched] if other_first else [watched, other]
+    time.sleep(SETTLE_S)
+
+    def used(seconds=2):
+        """Of the tool, while both are at work: it may end with them."""
+        cpu = kernel.cpu_s(running.pid)
+        time.sleep(seconds)
+        return {"tool_cpu": (kernel.cpu_s(running.pid) - cpu) / seconds, "memory": kernel.rss_bytes(running.pid) + kernel.map_bytes(running.pid)}
+    with ThreadPoolExecutor(1) as pool:
+        of_tool = pool.submit(used)
+        of_load = dict(zip(order, load.go(order)))
+    running.stop()
+    return {"watched": of_load[watched], "other": of_load[other], **of_tool.result()}
+
+
 def summary(rounds):
     of = lambda key: [r[key] for r in rounds if r.get(key) is not None]
     mid = lambda key: median(of(key)) if of(key) else None
@@ -183,8 +226,8 @@ def scale(round_of, ways):
     def measure(scenario, plan, say):
         rounds = {}
         for _ in range(plan.rounds):
-            for n in (2, 10, 100, 1000):
-                for way, flag in ways:
+            for way, flag, sizes in ways:
+                for n in sizes:
                     rounds.setdefault(f"{n:,} {way}", []).append(round_of(n, flag))
         return {name: {key: (max if key == "lost" else median)([r[key] for r in rs]) for key in rs[0]} for name, rs in rounds.items()}
     return measure
@@ -265,22 +308,22 @@ def reading(scenario, plan, say):
 
 
 def idle(scenario, plan, say):
-    """A sleeping process, watched: wake-ups a second and CPU time of the tool, by the kernel's books. What it takes a day is a multiplication."""
-    sleeper, result = subprocess.Popen(["sleep", "1000"]), {}
+    """A sleeping process, watched by each of the tools at once: wake-ups a second and CPU time of each, by the kernel's books. What it takes a day is a multiplication."""
+    sleeper, tools, result = subprocess.Popen(["sleep", "1000"]), {}, {}
+    read = lambda: {name: (kernel.switches(t.pid), kernel.cpu_s(t.pid), time.monotonic()) for name, t in tools.items()}
     try:
         for name in scenario.tools:
             try:
-                running = Running(BY_NAME[name], sleeper.pid)
+                tools[name] = Running(BY_NAME[name], sleeper.pid)
             except NotHere as e:
                 result[name] = {"why": str(e)}
-                continue
-            time.sleep(2)  # what comes after the start
-            before = kernel.switches(running.pid), kernel.cpu_s(running.pid), time.monotonic()
-            time.sleep(plan.idle_s)
-            wall = time.monotonic() - before[2]
-            share = (kernel.cpu_s(running.pid) - before[1]) / wall
-            result[name] = {"wakeups_s": (kernel.switches(running.pid) - before[0]) / wall, "cpu": share, "day_s": 86400 * share}
-            running.stop()
+        time.sleep(2)  # what comes after the start
+        before = read()
+        time.sleep(plan.idle_s)
+        for name, after in read().items():
+            switches, cpu, wall = (b - a for a, b in zip(before[name], after))
+            result[name] = {"wakeups_s": switches / wall, "cpu": cpu / wall, "day_s": 86400 * cpu / wall}
+            tools[name].stop()
     finally:
         sleeper.kill()
         sleeper.wait()

@@ -15,14 +15,15 @@ class Plan:
     pairs_own: int  # of stakeout
     twin_s: float  # of the twins, with a tool and without
     pairs_twin: int
+    siblings: int
     rounds: int  # of what is not compared window by window
     starts: int
     idle_s: float
     quick: bool
 
 
-QUICK = Plan(0.5, 0.25, 1, 2, 1.0, 3, 1, 3, 5, True)
-FULL = Plan(0.8, 0.3, 6, 10, 2.0, 8, 3, 5, 30, False)
+QUICK = Plan(0.5, 0.25, 1, 2, 1.0, 3, 3, 1, 3, 5, True)
+FULL = Plan(0.7, 0.3, 6, 10, 2.0, 8, 12, 3, 5, 20, False)
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,15 @@ class Scenario:
     load: Optional[Callable]  # setup: gives the load, started
     tools: tuple
     measure: Callable
-    quick: tuple = ()  # tools of the quick mode
+    quick: tuple = ()  # tools of the quick mode; none: not in it
 
 
 OURS = "stakeout"
 SCHED = ("runqlat", "cpudist", "cpudist -O", "offcputime")
+SIZES = (2, 10, 100, 1000)
 SCENARIOS = [
     Scenario("switch", "two threads hand a byte to and fro on one CPU", lambda: loads.Counted("switch", "pair", 0, 0),
-             (OURS, "stakeout +profile", *SCHED, "profile", "syscount", "bpftrace runq", "bpftrace syscalls", "perf sched", "perf trace -s", "strace -c -f"),
+             (OURS, "stakeout +profile", *SCHED, "profile", "syscount", "bpftrace runq", "perf sched", "perf trace -s", "strace -c -f"),
              measure.compare, (OURS, *SCHED)),
     Scenario("switch2", "the same on two CPUs", lambda: loads.Counted("switch", "pair", 0, 1), (OURS, "runqlat", "offcputime", "perf sched"), measure.compare, (OURS, "runqlat")),
     Scenario("bystander", "the same on one CPU, unwatched, beside a watched process that sleeps", lambda: loads.Counted("switch", "pair", 0, 0, bystander=True),
@@ -47,22 +49,23 @@ SCENARIOS = [
     Scenario("redis", "redis-benchmark over 50 connections; the client is watched", lambda: loads.Redis(50),
              (OURS, "tcprtt", "tcpconnlat", "tcplife", "syscount", "bpftrace syscalls", "perf trace -s", "strace -c -f"), measure.compare, (OURS, "syscount")),
     Scenario("wrk", "wrk over 50 connections against nginx; wrk is watched", lambda: loads.Wrk(50),
-             (OURS, "tcplife", "syscount", "offcputime", "strace -c -f"), measure.compare, (OURS,)),
+             (OURS, "tcplife", "syscount", "strace -c -f"), measure.compare, (OURS,)),
     Scenario("malloc", "malloc and free of 16 to 4,096 bytes, no system call", lambda: loads.Counted("malloc+free", "malloc"),
              (OURS, "stakeout +heap", "stakeout +heap=full", "memleak", "bpftrace malloc"), measure.compare, (OURS, "stakeout +heap")),
     Scenario("exec", "starts /bin/true, again and again", lambda: loads.Counted("fork+exec", "exec"),
-             (OURS, "execsnoop", "exitsnoop", "bpftrace exec", "offcputime", "perf trace -s", "strace -c -f"), measure.compare, (OURS, "execsnoop")),
+             (OURS, "execsnoop", "exitsnoop", "bpftrace exec", "offcputime", "strace -c -f"), measure.compare, (OURS, "execsnoop")),
     Scenario("fault", "touches fresh pages", lambda: loads.Counted("fault", "fault"), (OURS, "bpftrace faults", "profile"), measure.compare, (OURS,)),
-    Scenario("demo", "the demo agent, the same steps", loads.Demo, (OURS, "offcputime", "strace -c -f"), measure.compare, (OURS,)),
+    Scenario("demo", "two demo agents at once, the same steps; one is watched", lambda: loads.Demo(sibling=True), (OURS, "offcputime", "strace -c -f"),
+             measure.siblings, (OURS,)),
     Scenario("malloc-twin", "malloc, against a twin in turns of 10 ms that nobody watches", lambda: loads.Twins("malloc"),
              (OURS, "stakeout +heap"), measure.twins, (OURS, "stakeout +heap")),
     Scenario("exec-twin", "exec, likewise", lambda: loads.Twins("exec"), (OURS, "execsnoop"), measure.twins, (OURS,)),
     Scenario("fault-twin", "fault, likewise", lambda: loads.Twins("fault"), (OURS,), measure.twins, (OURS,)),
     Scenario("agents", "a ring of processes, as so many agents and as one", None, (OURS,),
-             measure.scale(measure.agents_round, (("processes, one agent", False), ("agents", True))), (OURS,)),
-    Scenario("threads", "a ring of threads of one agent", None, (OURS,), measure.scale(measure.threads_round, (("threads", True),)), (OURS,)),
+             measure.scale(measure.agents_round, (("processes, one agent", False, (2, 1000)), ("agents", True, SIZES))), (OURS,)),
+    Scenario("threads", "a ring of threads of one agent", None, (OURS,), measure.scale(measure.threads_round, (("threads", True, SIZES),)), (OURS,)),
     Scenario("burst", "more records than the ring holds; records drained by one core", None, (OURS,), measure.burst, (OURS,)),
-    Scenario("start", "from exec to attached, and to the first interval", None, (OURS, "runqlat", "offcputime", "profile", "memleak", "bpftrace runq", "bpftrace syscalls",
+    Scenario("start", "from exec to attached, and to the first interval", None, (OURS, "runqlat", "offcputime", "profile", "memleak", "bpftrace runq",
                                                                                  "bpftrace malloc"), measure.start, (OURS, "profile", "bpftrace runq")),
     Scenario("reading", "reading recordings", None, (OURS,), measure.reading, (OURS,)),
     Scenario("idle", "a process that sleeps, watched", None, (OURS, "runqlat", "execsnoop", "bpftrace runq"), measure.idle, (OURS,)),
@@ -115,8 +118,8 @@ TARGETS = [
     Target("BPF time an exchange, over syscount", "redis", lambda r: r[OURS]["bpf_ns"] / r["syscount"]["bpf_ns"], "x", 1),
     Target("redis-benchmark: throughput down by", "redis", throughput_down, "%", 2),
     Target("wrk: throughput down by", "wrk", throughput_down, "%", 2),
-    Target("demo agent: CPU time a step up by", "demo", slowdown(OURS, "cpu"), "%", 0.5),
-    Target("demo agent: wall-clock time a step up by", "demo", slowdown(OURS, "wall"), "%", 0.5),
+    Target("demo agent, against another one at once: CPU time up by", "demo", slowdown(OURS, "cpu"), "%", 0.5),
+    Target("demo agent, against another one at once: wall-clock time up by", "demo", slowdown(OURS, "wall"), "%", 0.5),
     Target("fork+exec: CPU time up by", "exec", slowdown(OURS, "cpu"), "%", 3),
     Target("fork+exec: slowdown over the least of any other tool", "exec", below_peers("cpu"), "x", 1),
     Target("fork+exec, against its twin: CPU time up by", "exec-twin", slowdown(OURS, "cpu"), "%", 3),

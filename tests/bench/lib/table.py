@@ -10,7 +10,7 @@ def number(value):
     if value == 0:
         return "0"
     digits = abs(value)
-    return f"{value:,.0f}" if digits >= 100 else f"{value:.1f}" if digits >= 10 else f"{value:.2f}" if digits >= 0.095 else f"{value:.1g}"
+    return f"{value:,.0f}" if digits >= 100 else f"{value:.1f}" if digits >= 10 else f"{value:.2f}" if digits >= 0.095 else f"{value:.2g}"
 
 
 def percent(value):
@@ -49,8 +49,8 @@ COMPARE = [("tool", lambda name, r: name), ("BPF ns / {unit}", lambda name, r: n
 
 # Figures of what is not compared window by window: title, and by what to multiply.
 FIGURES = {
-    "cpu": ("CPU time, %", 100), "pairs": ("pairs", 1), "bpf_ns": ("BPF ns / record, above empty", 1), "collector_ns": ("collector ns / record", 1),
-    "rate": ("records/s", 1), "memory": ("memory, MiB", 2**-20), "maps": ("of it BPF maps", 2**-20), "lost": ("lost", 1), "seen": ("seen", 1),
+    "cpu": ("CPU time, %", 100), "wall": ("wall-clock time, %", 100), "pairs": ("pairs", 1), "bpf_ns": ("BPF ns / record, above empty", 1), "collector_ns": ("collector ns / record", 1),
+    "tool_cpu": ("CPU of the tool, %", 100), "rate": ("records/s", 1), "memory": ("memory, MiB", 2**-20), "maps": ("of it BPF maps", 2**-20), "lost": ("lost", 1), "seen": ("seen", 1),
     "received": ("received", 1), "unaccounted": ("not accounted for", 1), "per_core": ("records/s, one core", 1), "attached_s": ("attached, s", 1),
     "interval_s": ("first interval, s", 1), "mb_s": ("MB/s", 1), "wakeups_s": ("wake-ups/s", 1), "day_s": ("CPU s a day", 1),
 }
@@ -64,7 +64,7 @@ def rows_of(results):
         columns = COMPARE
     else:
         keys = list(dict.fromkeys(key for r in results.values() if "why" not in r for key in r if key in FIGURES))
-        head = ["", *(FIGURES[key][0] for key in keys)]
+        head = ["", *([FIGURES[key][0] for key in keys] or [""])]
         columns = [("", lambda name, r: name)] + [(key, lambda name, r, key=key: shown(r.get(key), FIGURES[key][1])) for key in keys]
     body = []
     for name, r in results.items():
