@@ -242,6 +242,20 @@ def test_list_names_everything():
         assert row.name in shown
 
 
+def test_added_run_keeps_the_others(tmp_path, monkeypatch):
+    """What is written comes back as it was, estimates too."""
+    monkeypatch.setattr(driver.kernel, "BUILD", str(tmp_path))
+    assert driver.kept() == ({}, [])
+    results = {"exec": {"(none)": {"unit": "run", "rate": 1.0, "cpu_ns": 2.0}, "stakeout": figures(programs={"core__fork": [1, 2.5]}), "tcprtt": {"why": "no"}}}
+    rows = [["a", "1", "ns", "<= 5", True]]
+    driver.write(results, [["t", "1", "<= 2", "ok"]], scenarios.FULL, 0, (0, 0, 0), {"rows": rows, "figures": {}})
+    back, parts = driver.kept()
+    assert parts == rows and back["exec"]["stakeout"]["cpu"] == (0.01, 0.0, 0.02, True) and isinstance(back["exec"]["stakeout"]["cpu"], tuple)
+    assert back == {"exec": {**results["exec"], "stakeout": {**results["exec"]["stakeout"], "programs": {"core__fork": [1, 2.5]}}}}
+    text = (tmp_path / "bench.md").read_text()
+    assert "| t | 1 | <= 2 | ok |" in text and "does not run here: no" in text and "core__fork" in text
+
+
 def test_files_are_of_one_screenful_of_subjects():
     for path in (ROOT / "tests/bench").rglob("*.py"):
         assert len(path.read_text().splitlines()) < 600, path
