@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/util.h"
+#include "probe/btf_scan.h"
 #include "probe/features.h"
 
 #define UPROBE_FILE "/sys/bus/event_source/devices/uprobe/type"
@@ -164,54 +165,37 @@ static bool lacks(enum feature_id f, const char *fmt, ...)
 
 /* ---- BTF ---- */
 
-/* Members of anonymous structs and unions count as the outer type's own; with structure randomization all of them are. */
-static bool type_has_member(const struct btf *btf, const struct btf_type *type, const char *name)
+/* All signs in one pass. */
+static int find_signs(void)
 {
-	if (btf_is_enum(type)) {
-		for (int i = 0; i < btf_vlen(type); i++)
-			if (!strcmp(btf__name_by_offset(btf, btf_enum(type)[i].name_off), name))
-				return true;
-		return false;
-	}
-	for (int i = 0; i < btf_vlen(type); i++) {
-		const struct btf_member *m = &btf_members(type)[i];
-		const char *member = btf__name_by_offset(btf, m->name_off);
-		const struct btf_type *inner;
+	const struct btf_type *type = NULL;
+	struct btf_blob blob;
+	bool bad = false;
+	int err = btf_blob_open(BTF_FILE, &blob);
 
-		if (!strcmp(member, name))
-			return true;
-		inner = *member ? NULL : btf__type_by_id(btf, m->type);
-		if (inner && btf_is_composite(inner) && type_has_member(btf, inner, name))
-			return true;
-	}
-	return false;
-}
-
-/* All signs in one pass: libbpf's look-up by name walks all of the some 100,000 types each time. */
-static void find_signs(const struct btf *btf)
-{
-	uint32_t len = btf__type_cnt(btf);
-
-	for (uint32_t id = 1; id < len; id++) {
-		const struct btf_type *type = btf__type_by_id(btf, id);
-		uint32_t kind = btf_kind(type);
+	if (err)
+		return err;
+	while ((type = btf_scan_next(&blob, type, &bad))) {
+		uint32_t kind = BTF_INFO_KIND(type->info);
 		const char *name;
 
 		if (kind != BTF_KIND_TYPEDEF && kind != BTF_KIND_FUNC && kind != BTF_KIND_STRUCT && kind != BTF_KIND_ENUM)
 			continue;
-		name = btf__name_by_offset(btf, type->name_off);
-		if (!name || !strchr("bts", name[0])) /* first letters of all the names sought, and "" */
+		name = btf_scan_name(&blob, type->name_off);
+		if (*name != 'b' && *name != 't' && *name != 's') /* first letters of all the names sought */
 			continue;
 		for (size_t i = 0; i < ARRAY_SIZE(btf_signs); i++) {
 			const struct btf_sign *s = &btf_signs[i];
 
-			if (kind == s->kind && !strcmp(name, s->name) && (!s->member || type_has_member(btf, type, s->member)))
+			if (kind == s->kind && !strcmp(name, s->name) && (!s->member || btf_scan_member(&blob, type, s->member)))
 				cache[s->feature].state = HAS;
 		}
 	}
+	btf_blob_close(&blob);
+	return bad ? -EBADMSG : 0;
 }
 
-/* Loaded when it is first asked for; NULL: it can't be, and errno says why. */
+/* With an index of its types, which few features need. Loaded when it is first asked for; NULL: it can't be, and errno says why. */
 static struct btf *kernel_btf(void)
 {
 	libbpf_print_fn_t print;
@@ -240,13 +224,13 @@ void features_forget(void)
 
 static bool test_btf(enum feature_id f)
 {
+	int err;
+
 	/* libbpf would go on to look for a kernel image in /boot, but what counts is what the kernel itself can resolve. */
 	if (access(BTF_FILE, R_OK))
 		return lacks(f, "%s: %s; the kernel needs CONFIG_DEBUG_INFO_BTF=y", BTF_FILE, strerror(errno));
-	if (!kernel_btf())
-		return lacks(f, "%s can't be parsed: %s", BTF_FILE, strerror(errno));
-	find_signs(vmlinux);
-	return true;
+	err = find_signs();
+	return !err || lacks(f, "%s can't be parsed: %s", BTF_FILE, strerror(-err));
 }
 
 /* For all features that have a sign: found is noted when the BTF is loaded. */
@@ -267,7 +251,7 @@ static bool kernel_tracepoint(const char *name)
 	for (size_t i = 0; i < ARRAY_SIZE(btf_signs); i++)
 		if (!strcmp(btf_signs[i].name, type))
 			return feature_has(btf_signs[i].feature, NULL, 0);
-	return btf_find( type, BTF_KIND_TYPEDEF) > 0;
+	return btf_find(type, BTF_KIND_TYPEDEF) > 0;
 }
 
 /* ---- the rest ---- */
@@ -367,7 +351,7 @@ static bool test_fentry(enum feature_id f)
 
 	if (!feature_has(FEATURE_BTF, NULL, 0))
 		return lacks(f, "%s are unknown without the kernel's BTF", feature_infos[f].name);
-	function = btf_find( "bpf_fentry_test1", BTF_KIND_FUNC);
+	function = btf_find("bpf_fentry_test1", BTF_KIND_FUNC);
 	if (function < 0)
 		return lacks(f, "this kernel has no %s (since %s)", feature_infos[f].name, feature_infos[f].since);
 	opts.attach_btf_id = function;
@@ -428,7 +412,7 @@ const struct probe_requirement *probe_stand_ins(enum probe_id p, enum feature_id
 
 static bool kernel_function(const char *name)
 {
-	return feature_has(FEATURE_FENTRY, NULL, 0) && btf_find( name, BTF_KIND_FUNC) > 0;
+	return feature_has(FEATURE_FENTRY, NULL, 0) && btf_find(name, BTF_KIND_FUNC) > 0;
 }
 
 bool feature_section(const char *section)
