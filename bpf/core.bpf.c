@@ -77,6 +77,7 @@ struct {
 /* Tasks that the last seeding added; the loader repeats until it adds none. */
 __u32 seeded = 0;
 __s64 clock_offset_ns = 0;
+__u32 dozing = 0;
 volatile struct so_detail detail = {};
 volatile __u32 sock_era = 0, names_era = 0;
 
@@ -310,12 +311,6 @@ int core__snap(struct bpf_iter__task *ctx)
 
 	if (!t)
 		return 0;
-	if (ctx->meta->seq_num == 0) {
-		/* The collector has just slept for an instant: its own arrival on the CPU, by the scheduler's clock, was now. */
-		struct task_struct *self = bpf_get_current_task_btf();
-
-		clock_offset_ns = bpf_ktime_get_ns() - self->sched_info.last_arrival;
-	}
 	if (!t->bpf_storage)
 		return 0;
 	m = bpf_task_storage_get(&tasks, t, 0, 0);
@@ -345,6 +340,16 @@ int core__snap(struct bpf_iter__task *ctx)
 	}
 	bpf_probe_read_kernel(s.comm, sizeof(s.comm), t->comm);
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
+	return 0;
+}
+
+/* Run by the collector when it has just slept: its own arrival on the CPU, by the scheduler's clock, was now. */
+SEC("?raw_tp/core_clock")
+int core__clock(void *ctx)
+{
+	struct task_struct *self = bpf_get_current_task_btf();
+
+	clock_offset_ns = bpf_ktime_get_ns() - self->sched_info.last_arrival;
 	return 0;
 }
 

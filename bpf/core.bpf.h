@@ -76,6 +76,8 @@ extern const volatile __u32 cfg_page_bytes;
 extern volatile struct so_detail detail;
 /* How often the detail of sockets, or of names, was taken back or given: odd while there are only counts. One number tells the level, and whether it was another one meanwhile. */
 extern volatile __u32 sock_era, names_era;
+/* Set by the collector while it lets long pass between its looks: a stack sample wakes it then, since its process may be gone soon. */
+extern __u32 dozing;
 /* CLOCK_MONOTONIC minus the scheduler's clock, set by each snapshot. */
 extern __s64 clock_offset_ns;
 

@@ -151,7 +151,7 @@ static __always_inline int stack_send(struct stack_room *room)
 	if (n > sizeof(*s) + STACK_BODY_BYTES)
 		return -1;
 	s->bytes = n;
-	if (bpf_ringbuf_output(&stacks, s, n, BPF_RB_NO_WAKEUP)) {
+	if (bpf_ringbuf_output(&stacks, s, n, dozing ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) {
 		loss_count(SO_STACK, SO_LOSS_RING_FULL);
 		return -1;
 	}

@@ -342,17 +342,20 @@ static int loop(struct session *s, int epoll, int sigfd)
 	while (!err) {
 		uint64_t now = clock_ns(), next = now + (uint64_t)(collector_pause_ms(s->collector) * 1e6);
 		struct epoll_event e[4];
-		int n;
+		int n, wait_ms;
 
 		next = next < next_close ? next : next_close;
 		next = next < end ? next : end;
 		if (s->held_until_ns && s->held_until_ns < next)
 			next = s->held_until_ns;
-		n = epoll_wait(epoll, e, ARRAY_SIZE(e), timeout_ms(now, next));
+		wait_ms = timeout_ms(now, next);
+		n = epoll_wait(epoll, e, ARRAY_SIZE(e), wait_ms);
 		for (int i = 0; i < n; i++)
 			if (e[i].data.fd == sigfd)
 				return 0;
 		now = clock_ns();
+		if (!n && wait_ms && (now >= next_close || now >= end))
+			observer_woken(s->observer); /* nothing came, so it slept */
 		if (now >= end)
 			return 0;
 		if (s->held_until_ns && now >= s->held_until_ns)

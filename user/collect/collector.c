@@ -2,9 +2,12 @@
 #include "collect/collector.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "collect/merge.h"
 #include "lib/util.h"
@@ -42,6 +45,7 @@ struct collector {
 	uint32_t *candidates; /* reported after the records are worked off, since it may seed */
 	int candidates_len, candidates_cap;
 	struct collector_counts counts;
+	int statm_fd;
 	struct { /* at the last collector_observe() */
 		uint64_t cpu_ns, bpf_ns, records, late, lost[SO_LOSS_COUNT], orphans, skipped, refused;
 	} told;
@@ -57,6 +61,7 @@ struct collector *collector_new(struct observer *o, struct world *w, double drai
 	c->world = w;
 	c->drain_max_ms = drain_max_ms;
 	c->pause_ms = DRAIN_MIN_MS;
+	c->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 	c->merge = merge_new();
 	c->limits = limits_new();
 	if (!c->merge || !c->limits) {
@@ -73,6 +78,7 @@ void collector_free(struct collector *c)
 	merge_free(c->merge);
 	limits_free(c->limits);
 	symbolizer_free(c->symbolizer);
+	cleanup_close(&c->statm_fd);
 	free(c->snaps);
 	free(c->candidates);
 	free(c);
@@ -188,7 +194,7 @@ static int waits_look(struct collector *c)
 	return left < 0 ? left : 0;
 }
 
-/* Has waits looked at, and works off the stacks that are there. */
+/* Has waits looked at, and works off the stacks that are there: returns how many, or negative errno. */
 static int stacks_work(struct collector *c)
 {
 	int n;
@@ -200,7 +206,7 @@ static int stacks_work(struct collector *c)
 		return n;
 	n = observer_stacks(c->observer, on_stack, c);
 	symbolizer_work(c->symbolizer);
-	return n < 0 ? n : 0;
+	return n;
 }
 
 static void on_record(void *ctx, const struct so_head *r)
@@ -232,8 +238,11 @@ static void candidates_tell(struct collector *c)
 	c->candidates_len = 0;
 }
 
-static void pause_adapt(struct collector *c, int64_t bytes)
+/* stacks: how many samples came. Where waits are looked at, nothing tells in time that one has begun, so that the pauses stay short. */
+static void pause_adapt(struct collector *c, int64_t bytes, int stacks)
 {
+	bool busy = bytes || stacks || c->look_min_ns;
+
 	if (bytes > BATCH_BUSY_BYTES)
 		c->pause_ms /= 2;
 	else if (bytes < BATCH_CALM_BYTES)
@@ -242,10 +251,12 @@ static void pause_adapt(struct collector *c, int64_t bytes)
 		c->pause_ms = DRAIN_MIN_MS;
 	if (looks_matter(c, clock_ns()) && c->pause_ms > c->look_min_ns / 2e6)
 		c->pause_ms = c->look_min_ns / 2e6;
-	if ((bytes || c->symbolizer) && c->pause_ms > c->drain_max_ms)
+	if (busy && c->pause_ms > c->drain_max_ms)
 		c->pause_ms = c->drain_max_ms;
 	if (c->pause_ms > DRAIN_IDLE_MS)
 		c->pause_ms = DRAIN_IDLE_MS;
+	if (c->symbolizer)
+		observer_doze(c->observer, c->pause_ms > c->drain_max_ms);
 }
 
 int64_t collector_drain(struct collector *c)
@@ -253,20 +264,20 @@ int64_t collector_drain(struct collector *c)
 	uint64_t now = clock_ns();
 	int busy = observer_flush(c->observer, false);
 	int64_t bytes = observer_drain(c->observer, on_batch, c);
-	int err;
+	int stacks;
 
 	if (bytes < 0)
 		return bytes;
 	observer_blind_take(c->observer, on_blind, c);
 	if (bytes)
 		c->active_ns = now;
-	pause_adapt(c, bytes);
 	if (busy == 0)
 		merge_run(c->merge, now - SETTLE_NS, on_record, c);
 	candidates_tell(c);
-	err = stacks_work(c);
-	if (err)
-		return err;
+	stacks = stacks_work(c);
+	if (stacks < 0)
+		return stacks;
+	pause_adapt(c, bytes, stacks);
 	return c->err ? c->err : bytes;
 }
 
@@ -415,8 +426,11 @@ int collector_close(struct collector *c, bool last, uint64_t *ret_end_ns)
 	observer_traffic_read(c->observer, on_traffic, c);
 	if (last) /* nothing more will be asked: what the ring holds counts as received */
 		merge_run(c->merge, UINT64_MAX, on_record, c);
-	if (!err)
-		err = stacks_work(c);
+	if (!err) {
+		int stacks = stacks_work(c);
+
+		err = stacks < 0 ? stacks : 0;
+	}
 	sockets_walk(c);
 	limits_close(c);
 	world_close_end(c->world, last);
@@ -433,12 +447,12 @@ static uint64_t process_cpu_ns(void)
 	return t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
-static uint64_t self_rss_bytes(void)
+static uint64_t self_rss_bytes(const struct collector *c)
 {
-	char buf[128];
+	char buf[128] = "";
 	unsigned long long pages = 0;
 
-	if (file_read("/proc/self/statm", buf, sizeof(buf)) > 0)
+	if (pread(c->statm_fd, buf, sizeof(buf) - 1, 0) > 0)
 		sscanf(buf, "%*u %llu", &pages);
 	return pages * sysconf(_SC_PAGESIZE);
 }
@@ -474,7 +488,7 @@ void collector_observe(struct collector *c, struct observer_data *ret)
 	ret->records = delta(&c->told.records, records);
 	ret->cpu_s = delta(&c->told.cpu_ns, process_cpu_ns()) / 1e9;
 	ret->bpf_s = n.bpf_runs ? delta(&c->told.bpf_ns, n.bpf_ns) / 1e9 : -1;
-	ret->rss_bytes = self_rss_bytes();
+	ret->rss_bytes = self_rss_bytes(c);
 	for (int r = 0; r < SO_LOSS_COUNT; r++) {
 		uint64_t lost = 0;
 

@@ -85,11 +85,6 @@ size_t hist_bytes(const struct hist *h)
 	return h->cap * bucket_size(h);
 }
 
-uint64_t hist_bucket(const struct hist *h, uint32_t i)
-{
-	return h->wide ? h->buckets64[i] : h->buckets32[i];
-}
-
 /* Makes buckets lo..hi exist. Every bucket allocated counts as in use, so that the hot path has one comparison; the side that grows gets an
  * eighth more, within what 64-bit values can reach. */
 static int hist_cover(struct hist *h, int32_t lo, int32_t hi)
@@ -141,7 +136,7 @@ static int hist_widen(struct hist *h)
 	free(h->buckets32);
 	h->buckets64 = wide;
 	h->cap = h->len ? h->len : 1;
-	h->wide = 1;
+	h->wide = true;
 	return 0;
 }
 
@@ -243,7 +238,8 @@ int hist_downscale(struct hist *h, int scale)
 		return 0;
 	coarse.scale = (int8_t)scale;
 	coarse.offset = 0;
-	coarse.len = coarse.cap = coarse.wide = 0;
+	coarse.len = coarse.cap = 0;
+	coarse.wide = false;
 	coarse.buckets32 = NULL;
 	err = hist_add_buckets(&coarse, h->scale, h->offset, h);
 	if (err) {
@@ -298,7 +294,8 @@ int hist_set_buckets(struct hist *h, int32_t offset, const uint64_t *counts, uin
 	free(h->buckets32);
 	h->buckets32 = NULL;
 	h->offset = 0;
-	h->len = h->cap = h->wide = 0;
+	h->len = h->cap = 0;
+	h->wide = false;
 	if (!len)
 		return 0;
 	err = hist_cover(h, offset, offset + (int32_t)len - 1);

@@ -12,19 +12,23 @@
 
 #define HIST_SCALE 5 /* b = 1.0219: a quantile is off by at most 1.1 % */
 #define HIST_SCALE_MIN (-4)
+#define HIST_LINE_BYTES 64
 
+/* One cache line: of most agents nothing is in the cache when a record comes in. */
 struct hist {
 	int8_t scale;
-	uint64_t count, sum, min, max, zero_count; /* sum wraps modulo 2^64 */
+	bool wide; /* buckets64 is in use (a count passed 2^32) */
 	int32_t offset; /* index of buckets[0] */
 	uint32_t len; /* buckets there are; those at the ends may be 0 */
 	uint32_t cap;
-	uint32_t wide; /* 1: buckets64 is in use (a count passed 2^32) */
 	union {
 		uint32_t *buckets32;
 		uint64_t *buckets64;
 	};
+	uint64_t count, sum, min, max, zero_count; /* sum wraps modulo 2^64 */
 };
+_Static_assert(sizeof(struct hist) <= HIST_LINE_BYTES, "size of a histogram without its buckets");
+
 
 /* An empty histogram at HIST_SCALE is all zero but for the scale; nothing is allocated. */
 void hist_init(struct hist *h);
@@ -41,7 +45,10 @@ int hist_merge(struct hist *into, const struct hist *from);
 /* Merges buckets until the scale is `scale` (<= h->scale). Exact. 0, -EINVAL or -ENOMEM (unchanged). */
 int hist_downscale(struct hist *h, int scale);
 /* Count of bucket number i (0..len-1). */
-uint64_t hist_bucket(const struct hist *h, uint32_t i);
+static inline uint64_t hist_bucket(const struct hist *h, uint32_t i)
+{
+	return h->wide ? h->buckets64[i] : h->buckets32[i];
+}
 /* Sets the buckets from `len` counts, the first at index `offset`; for readers. 0, -ENOMEM, or -EINVAL beyond the range. */
 int hist_set_buckets(struct hist *h, int32_t offset, const uint64_t *counts, uint32_t len);
 /* The value below or at which a share q (0..1) of the values lie, the middle of its bucket,

@@ -76,15 +76,27 @@ static size_t utf8_length(const unsigned char *s)
 	return more + 1;
 }
 
+/* Length of what stands for itself at s: most text is nothing else. */
+static size_t plain_length(const unsigned char *s)
+{
+	size_t n = 0;
+
+	while (s[n] >= 0x20 && s[n] < 0x7f && s[n] != '"' && s[n] != '\\')
+		n++;
+	return n;
+}
+
 static void put_quoted(struct json_text *j, const char *text)
 {
 	const unsigned char *s = (const unsigned char *)(text ? text : "");
 
 	put_raw(j, "\"", 1);
 	while (*s) {
-		size_t len = utf8_length(s);
+		size_t len = plain_length(s);
 		char escape[8];
 
+		if (!len)
+			len = utf8_length(s);
 		if (!len) {
 			put_raw(j, "\xef\xbf\xbd", 3);
 			s++;
@@ -133,9 +145,12 @@ void put_string(struct json_text *j, const char *key, const char *s)
 	put_quoted(j, s);
 }
 
-void put_u64(struct json_text *j, const char *key, uint64_t n)
+#define DIGITS_MAX 20
+
+/* Writes n to `to`, which has room for DIGITS_MAX; returns how many digits. */
+static size_t digits_write(char *to, uint64_t n)
 {
-	char digits[20];
+	char digits[DIGITS_MAX];
 	size_t at = sizeof(digits);
 
 	if (n > INT64_MAX)
@@ -144,8 +159,34 @@ void put_u64(struct json_text *j, const char *key, uint64_t n)
 		digits[--at] = (char)('0' + n % 10);
 		n /= 10;
 	} while (n);
+	memcpy(to, digits + at, sizeof(digits) - at);
+	return sizeof(digits) - at;
+}
+
+void put_u64(struct json_text *j, const char *key, uint64_t n)
+{
 	put_key(j, key);
-	put_raw(j, digits + at, sizeof(digits) - at);
+	if (reserve(j, DIGITS_MAX))
+		j->len += digits_write(j->text + j->len, n);
+}
+
+void put_u64s(struct json_text *j, const uint64_t *n, size_t len)
+{
+	char *at;
+
+	if (!len || !reserve(j, len * (DIGITS_MAX + 1)))
+		return;
+	at = j->text + j->len;
+	for (size_t i = 0; i < len; i++) {
+		if (j->comma || i)
+			*at++ = ',';
+		if (n[i] < 10) /* as most buckets */
+			*at++ = (char)('0' + n[i]);
+		else
+			at += digits_write(at, n[i]);
+	}
+	j->len = (size_t)(at - j->text);
+	j->comma = true;
 }
 
 void put_int(struct json_text *j, const char *key, int64_t n)

@@ -28,6 +28,8 @@ void put_close(struct json_text *j, const char *bracket);
 void put_string(struct json_text *j, const char *key, const char *s);
 /* JSON readers, jansson among them, take integers as signed 64-bit: larger values are written as 2^63 - 1. */
 void put_u64(struct json_text *j, const char *key, uint64_t n);
+/* Elements of an array that is open. */
+void put_u64s(struct json_text *j, const uint64_t *n, size_t len);
 void put_int(struct json_text *j, const char *key, int64_t n);
 void put_bool(struct json_text *j, const char *key, bool b);
 void put_null(struct json_text *j, const char *key);

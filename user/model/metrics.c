@@ -53,7 +53,7 @@ void metric_set_reset(struct metric_set *s)
 static struct hist *metric_hist(struct metric_set *s, enum metric_id m)
 {
 	if (!s->hist[m]) {
-		s->hist[m] = malloc(sizeof(*s->hist[m]));
+		s->hist[m] = aligned_alloc(HIST_LINE_BYTES, HIST_LINE_BYTES);
 		if (s->hist[m])
 			hist_init(s->hist[m]);
 	}

@@ -9,6 +9,7 @@
 static void put_hist(struct json_text *j, const char *key, const struct hist *h)
 {
 	uint32_t lo = 0, hi = h->len;
+	uint64_t counts[64];
 
 	while (hi > lo && !hist_bucket(h, hi - 1))
 		hi--;
@@ -23,8 +24,13 @@ static void put_hist(struct json_text *j, const char *key, const struct hist *h)
 	put_u64(j, "zero_count", h->zero_count);
 	put_int(j, "offset", lo < hi ? h->offset + (int64_t)lo : 0);
 	put_open(j, "bucket_counts", "[");
-	for (uint32_t i = lo; i < hi; i++)
-		put_u64(j, NULL, hist_bucket(h, i));
+	while (lo < hi) {
+		uint32_t n = 0;
+
+		for (; n < ARRAY_SIZE(counts) && lo < hi; n++, lo++)
+			counts[n] = hist_bucket(h, lo);
+		put_u64s(j, counts, n);
+	}
 	put_close(j, "]");
 	put_close(j, "}");
 }

@@ -19,7 +19,8 @@
 #define LEVELS_OPEN 96 /* cgroups whose files are kept open: up to 5 each */
 #define LEVELS_BRIEF 64 /* of the others, so many a round are read, in turn: what their sums grow by shows that much later */
 #define DEPTH_MAX 16 /* of nesting; what lies deeper is left out */
-#define REVISITS 8 /* processes a round that are looked at again: they may have moved */
+#define REVISITS 8 /* processes a round, at most, that are looked at again: they may have moved */
+#define REVISIT_ROUNDS 10 /* where there are fewer, each has its turn once in so many */
 #define UNLIMITED (1ULL << 62) /* v1 writes a number near 2^63 */
 
 enum level_file { FILE_CPU_STAT, FILE_PRESSURE, FILE_LIMIT, FILE_USAGE, FILE_MEMORY_STAT, FILES };
@@ -446,18 +447,20 @@ void limits_begin(struct limits *l)
 void limits_end(struct limits *l)
 {
 	struct place *p, *next;
-	unsigned n = 0, from = l->revisits;
+	unsigned n = 0, from = l->revisits, turns = (HASH_COUNT(l->places) + REVISIT_ROUNDS - 1) / REVISIT_ROUNDS;
 
+	if (turns > REVISITS)
+		turns = REVISITS;
 	HASH_ITER(hh, l->places, p, next) {
 		if (p->round != l->round) {
 			place_drop(l, p);
 			continue;
 		}
-		if (n >= from && n < from + REVISITS)
+		if (n >= from && n < from + turns)
 			place_find(l, p);
 		n++;
 	}
-	l->revisits = from + REVISITS < n ? from + REVISITS : 0;
+	l->revisits = from + turns < n ? from + turns : 0;
 }
 
 struct limits *limits_new(void)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -25,6 +26,8 @@
 
 #define MAX_LINKS 32
 #define RIVALS_MAX 8192 /* taken at a time */
+#define WOKEN_FRESH_NS 100000000ULL /* the clocks drift by some parts in a million: by 1 us in that time */
+#define NAP_NS 50000
 #define SEED_TURNS 8 /* parents usually come before children in the task list; after pid wrap-around it takes more turns */
 
 struct blind_change {
@@ -55,6 +58,8 @@ struct observer {
 	struct blind_change *blinds; /* not taken yet */
 	size_t blinds_len, blinds_cap;
 	int cpus, stats_fd;
+	uint64_t woken_ns; /* see observer_woken() */
+	uint64_t counted, skipped, bpf_ns, bpf_runs; /* of the programs, when so much had been seen */
 	observer_batch_fn batch_fn;
 	void *batch_ctx;
 	int64_t drained;
@@ -264,6 +269,9 @@ int observer_load(struct observer *o)
 	if (stacks_wanted(o)) {
 		o->stacks_ring = ring_buffer__new(bpf_map__fd(o->skel->maps.stacks), on_stack, o, NULL);
 		if (!o->stacks_ring)
+			return -errno;
+		/* A sample that wakes us does so through the other ring's descriptor: see observer_doze(). */
+		if (epoll_ctl(ring_buffer__epoll_fd(o->ring), EPOLL_CTL_ADD, ring_buffer__epoll_fd(o->stacks_ring), &(struct epoll_event){ .events = EPOLLIN }))
 			return -errno;
 	}
 	o->lanes_bytes = (size_t)o->cpus * SO_LANES * sizeof(struct so_lane);
@@ -513,12 +521,23 @@ static void snap_call(void *ctx, const void *item)
 	c->fn(c->ctx, item);
 }
 
+void observer_woken(struct observer *o)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	if (!bpf_prog_test_run_opts(bpf_program__fd(o->skel->progs.core__clock), &opts))
+		o->woken_ns = clock_ns();
+}
+
 int observer_snapshot(struct observer *o, observer_snap_fn fn, void *ctx)
 {
 	struct snap_call call = { fn, ctx };
 
-	/* To sleep for an instant is to arrive on the CPU anew: the program takes the offset of the scheduler's clock from that. */
-	nanosleep(&(struct timespec){ .tv_nsec = 1 }, NULL);
+	if (clock_ns() - o->woken_ns > WOKEN_FRESH_NS) {
+		/* So long that it sleeps for sure: at a real-time priority there is no slack, and a shorter sleep is over before it begins. */
+		nanosleep(&(struct timespec){ .tv_nsec = NAP_NS }, NULL);
+		observer_woken(o);
+	}
 	return iter_run(o->snap, sizeof(struct so_snap), snap_call, &call);
 }
 
@@ -576,6 +595,11 @@ int64_t observer_drain(struct observer *o, observer_batch_fn fn, void *ctx)
 	return n < 0 ? n : o->drained;
 }
 
+void observer_doze(struct observer *o, bool on)
+{
+	o->skel->bss->dozing = on;
+}
+
 int observer_fd(const struct observer *o)
 {
 	return ring_buffer__epoll_fd(o->ring);
@@ -599,17 +623,32 @@ int observer_programs(struct observer *o, struct observer_prog *ret, int max)
 	return n;
 }
 
-void observer_counts_read(struct observer *o, struct observer_counts *ret)
+/* What the kernel counts of each program: a system call each, spared while nothing happens. */
+static void program_counts_read(struct observer *o, const struct observer_counts *now)
 {
 	struct observer_prog progs[64];
-	int n = observer_programs(o, progs, 64);
+	uint64_t seen = 0;
+	int n;
 
-	memset(ret, 0, sizeof(*ret));
+	for (int k = 0; k < SO_KINDS; k++)
+		seen += now->seen[k];
+	for (int e = 0; e < SO_EVENTS; e++)
+		seen += now->events[e];
+	if (o->stats_fd < 0 && seen == o->counted)
+		return;
+	o->counted = seen;
+	o->skipped = o->bpf_ns = o->bpf_runs = 0;
+	n = observer_programs(o, progs, ARRAY_SIZE(progs));
 	for (int i = 0; i < n; i++) {
-		ret->skipped += progs[i].skipped;
-		ret->bpf_ns += o->stats_fd >= 0 ? progs[i].ns : 0;
-		ret->bpf_runs += o->stats_fd >= 0 ? progs[i].runs : 0;
+		o->skipped += progs[i].skipped;
+		o->bpf_ns += o->stats_fd >= 0 ? progs[i].ns : 0;
+		o->bpf_runs += o->stats_fd >= 0 ? progs[i].runs : 0;
 	}
+}
+
+void observer_counts_read(struct observer *o, struct observer_counts *ret)
+{
+	memset(ret, 0, sizeof(*ret));
 	for (int i = 0; i < o->cpus * SO_LANES; i++) {
 		volatile struct so_lane *l = &o->lanes[i];
 
@@ -621,6 +660,10 @@ void observer_counts_read(struct observer *o, struct observer_counts *ret)
 		for (int e = 0; e < SO_EVENTS; e++)
 			ret->events[e] += l->events[e];
 	}
+	program_counts_read(o, ret);
+	ret->skipped = o->skipped;
+	ret->bpf_ns = o->bpf_ns;
+	ret->bpf_runs = o->bpf_runs;
 }
 
 /* Without memory two stretches become one, which is on the safe side. */

@@ -63,6 +63,8 @@ int observer_stacks(struct observer *o, observer_stack_fn fn, void *ctx);
 /* Has the stacks of tasks read whose wait has lasted for min_ns and has not been read yet (probe offcpu). 0; 1: there are more than
  * it reads at once; or negative errno. */
 int observer_look(struct observer *o, uint64_t min_ns);
+/* The calling thread has slept up to now: takes the offset of the scheduler's clock from that. Before a snapshot, which sleeps for an instant otherwise. */
+void observer_woken(struct observer *o);
 /* Reads all tasks of all agents. fn gets the entries in the order of the kernel's task list. */
 typedef void (*observer_snap_fn)(void *ctx, const struct so_snap *s);
 int observer_snapshot(struct observer *o, observer_snap_fn fn, void *ctx);
@@ -78,6 +80,8 @@ typedef void (*observer_batch_fn)(void *ctx, const void *data, size_t size);
 int64_t observer_drain(struct observer *o, observer_batch_fn fn, void *ctx);
 /* Readable when the ring fills between drains. */
 int observer_fd(const struct observer *o);
+/* While on, a stack sample makes observer_fd() readable at once; records do so only when their ring fills. */
+void observer_doze(struct observer *o, bool on);
 void observer_counts_read(struct observer *o, struct observer_counts *ret);
 /* How far the programs go into detail from now on. */
 void observer_detail(struct observer *o, const struct so_detail *d);

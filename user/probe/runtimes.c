@@ -89,6 +89,8 @@ struct runtimes {
 	pthread_cond_t wake;
 	pthread_t thread;
 	bool running, stop;
+	bool asleep; /* the worker, until `pauses` changes */
+	uint64_t pauses; /* of all processes, when it looked last */
 	struct job *jobs, **jobs_end;
 	struct note *notes;
 	/* Worker: */
@@ -163,6 +165,15 @@ static void young_hand_over(struct runtimes *r)
 	}
 }
 
+static uint64_t pauses_sum(const struct runtimes *r)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < SO_GC_PROCESSES; i++)
+		sum += r->counts[i];
+	return sum;
+}
+
 void runtimes_work(struct runtimes *r)
 {
 	struct note *notes, *next;
@@ -171,6 +182,10 @@ void runtimes_work(struct runtimes *r)
 	pthread_mutex_lock(&r->lock);
 	notes = r->notes;
 	r->notes = NULL;
+	if (r->asleep && r->pauses != pauses_sum(r)) {
+		r->asleep = false;
+		pthread_cond_signal(&r->wake);
+	}
 	pthread_mutex_unlock(&r->lock);
 	for (; notes; notes = next) {
 		next = notes->next;
@@ -400,6 +415,18 @@ static void jobs_take(struct runtimes *r, struct job *jobs)
 	}
 }
 
+/* With the lock held. Where no process has paused since the last look, the collector's thread tells when one does. */
+static uint64_t rest(struct runtimes *r, uint64_t wait_ns)
+{
+	uint64_t before = r->pauses;
+
+	if (wait_ns != RATE_LOOK_NS)
+		return wait_ns;
+	r->pauses = pauses_sum(r);
+	r->asleep = r->pauses == before;
+	return r->asleep ? UINT64_MAX : wait_ns;
+}
+
 /* One step of the work; returns how long it can wait for the next one. */
 static uint64_t work_step(struct runtimes *r)
 {
@@ -441,7 +468,7 @@ static void *work(void *ctx)
 		struct job *jobs = r->jobs;
 
 		if (!jobs && wait_ns)
-			work_wait(r, wait_ns);
+			work_wait(r, rest(r, wait_ns));
 		jobs = r->jobs;
 		r->jobs = NULL;
 		r->jobs_end = &r->jobs;
