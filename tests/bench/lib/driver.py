@@ -40,7 +40,7 @@ def parse(argv, doc):
     parser.add_argument("--quick", action="store_true", help="some 2 minutes: fewer tools, few windows, intervals that are mere ranges")
     parser.add_argument("--only", metavar="SCENARIO,..", type=lambda t: names(t, BY_NAME, "scenario"))
     parser.add_argument("--tools", metavar="TOOL,..", type=lambda t: names(t, tools.BY_NAME, "tool"))
-    parser.add_argument("--add", action="store_true", help="keep what build/bench.json has of other scenarios, and judge all of it")
+    parser.add_argument("--add", action="store_true", help="keep what build/bench.json has of other scenarios (with --tools: of other tools, too), and judge all of it")
     parser.add_argument("--list", action="store_true", help="what there is")
     return parser.parse_args(argv)
 
@@ -95,7 +95,7 @@ def write(results, targets, plan, begin, load_at_start, parts=None):
     with open(os.path.join(kernel.BUILD, "bench.json"), "w") as f:
         json.dump({"host": host, "scenarios": results, "targets": targets, **(parts or {})}, f, indent=1)
     text = [table.markdown(["target", "measured", "limit", ""], targets)]
-    for name, r in results.items():
+    for name, r in sorted(results.items(), key=lambda item: list(BY_NAME).index(item[0])):
         text += [f"**{intro(BY_NAME[name], r)}**", *(table.markdown(*t) for t in tables(BY_NAME[name], r))]
     with open(os.path.join(kernel.BUILD, "bench.md"), "w") as f:
         f.write("\n\n".join(text) + "\n")
@@ -118,7 +118,7 @@ def main(argv, parts_run, doc):
             print(f"  failed: {e}", flush=True)
             results[scenario.name] = {"failed": {"why": str(e)}}
             continue
-        results[scenario.name] = r
+        results[scenario.name] = r = {**(results.get(scenario.name, {}) if args.tools else {}), **r}
         print(intro(scenario, r))
         for head, body in tables(scenario, r):
             print(table.terminal(head, body), flush=True)

@@ -62,6 +62,12 @@ def tracer(pid):
     return status(pid, "TracerPid")
 
 
+def libc_of(pid):
+    """The C library that a process has mapped; "" where it has none."""
+    with open(f"/proc/{pid}/maps") as f:
+        return next((line.split()[-1] for line in f if "/libc.so" in line), "")
+
+
 def rss_bytes(pid):
     return status(pid, "VmRSS") * 1024
 

@@ -23,7 +23,7 @@ class Plan:
 
 
 QUICK = Plan(0.5, 0.25, 1, 2, 1.0, 3, 3, 1, 3, 5, True)
-FULL = Plan(0.7, 0.3, 6, 10, 2.0, 8, 12, 3, 5, 20, False)
+FULL = Plan(0.6, 0.3, 6, 8, 1.5, 7, 8, 2, 3, 15, False)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ SCENARIOS = [
              (OURS, "tcprtt", "tcpconnlat", "tcplife", "syscount", "bpftrace syscalls", "perf trace -s", "strace -c -f"), measure.compare, (OURS, "syscount")),
     Scenario("wrk", "wrk over 50 connections against nginx; wrk is watched", lambda: loads.Wrk(50),
              (OURS, "tcplife", "syscount", "strace -c -f"), measure.compare, (OURS,)),
-    Scenario("malloc", "malloc and free of 16 to 4,096 bytes, no system call", lambda: loads.Counted("malloc+free", "malloc"),
+    Scenario("malloc", "malloc and free of 16 to 4,096 bytes, no system call", lambda: loads.Counted("malloc+free", "malloc", own_libc=True),
              (OURS, "stakeout +heap", "stakeout +heap=full", "memleak", "bpftrace malloc"), measure.compare, (OURS, "stakeout +heap")),
     Scenario("exec", "starts /bin/true, again and again", lambda: loads.Counted("fork+exec", "exec"),
              (OURS, "execsnoop", "exitsnoop", "bpftrace exec", "offcputime", "strace -c -f"), measure.compare, (OURS, "execsnoop")),

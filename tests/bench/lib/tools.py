@@ -78,10 +78,6 @@ test -e /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/traci
 exec """
 
 
-def libc_path():
-    return next(iter(glob.glob("/lib/*/libc.so.6") + glob.glob("/lib64/libc.so.6")), "libc.so.6")
-
-
 def headers_dir():
     """bcc compiles against the kernel's headers. Where this kernel has none, those of another version do for what the tools here read: Debian's two trees, as one of links."""
     if os.path.exists(f"/lib/modules/{platform.release()}/build"):
@@ -119,7 +115,7 @@ class Running:
     def __init__(self, tool, pid):
         self.tool, self.folder = tool, tempfile.TemporaryDirectory(prefix="bench.")
         self.out = os.path.join(self.folder.name, "out")
-        command = tool.command.replace("{pid}", str(pid)).replace("{out}", self.out).replace("{libc}", libc_path())
+        command = tool.command.replace("{pid}", str(pid)).replace("{out}", self.out).replace("{libc}", kernel.libc_of(pid))
         program = command.split()[0]
         path = os.path.join(BUILD, "stakeout") if tool.own else shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
         if not path:
