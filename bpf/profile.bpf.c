@@ -9,7 +9,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-const volatile __u64 cfg_sample_ns = 1000000000 / 49; /* period */
+__u64 sample_ns = 1000000000 / 49; /* period; set by the collector, at any time */
 
 /* By CPU: when the timer was due last that an agent's task was sampled at. */
 struct {
@@ -26,20 +26,21 @@ struct {
 static __always_inline u64 sample_weight(struct task_struct *t)
 {
 	u64 now = bpf_ktime_get_ns(), n = 0, ran, arrival = t->sched_info.last_arrival + clock_offset_ns;
+	u64 period = *(volatile u64 *)&sample_ns ?: 1;
 	u32 zero = 0;
 	u64 *due = bpf_map_lookup_elem(&sampled, &zero);
 
 	if (!due)
-		return cfg_sample_ns;
+		return period;
 	if (now > *due)
-		n = (now - *due) / cfg_sample_ns;
+		n = (now - *due) / period;
 	if (!n) { /* it has never come so promptly */
 		*due = now;
-		return cfg_sample_ns;
+		return period;
 	}
-	*due += n * cfg_sample_ns;
-	ran = *due > arrival ? (*due - arrival) / cfg_sample_ns + 1 : 1;
-	return (ran < n ? ran : n) * cfg_sample_ns;
+	*due += n * period;
+	ran = *due > arrival ? (*due - arrival) / period + 1 : 1;
+	return (ran < n ? ran : n) * period;
 }
 
 SEC("?perf_event")

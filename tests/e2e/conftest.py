@@ -56,6 +56,12 @@ def line_of(process):
     return process.stdout.readline().decode()
 
 
+def without_budget(args):
+    """Tests look at each event, whatever that costs: no budget, unless a test names one."""
+    args = list(map(str, args))
+    return ["record", "--budget", "off", *args[1:]] if args[:1] == ["record"] and "--budget" not in args else args
+
+
 class Stakeout:
     """Runs the program in a directory of the test's own."""
 
@@ -65,13 +71,13 @@ class Stakeout:
     def __call__(self, *args, wrap=(), **kwargs):
         kwargs.setdefault("cwd", self.folder)
         kwargs.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run([*wrap, self.path, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        return subprocess.run([*wrap, self.path, *without_budget(args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               timeout=HANG_S, **kwargs)
 
     def start(self, *args, **kwargs):
         kwargs.setdefault("cwd", self.folder)
         kwargs.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen([self.path, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+        return subprocess.Popen([self.path, *without_budget(args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
 
     def files(self):
         return sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*"))

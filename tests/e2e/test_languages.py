@@ -94,7 +94,7 @@ def runs(tmp_path_factory):
             command = start_of(name, folder)
             if command:
                 started.append(Run(name, command, folder, agents, servers))
-        observer = agents(STAKEOUT, "record", "-q", "-i", "0.5", "-o", out, *servers.peer_options(), "-p",
+        observer = agents(STAKEOUT, "record", "-q", "--budget", "off", "-i", "0.5", "-o", out, *servers.peer_options(), "-p",
                           ",".join(str(r.process.pid) for r in started), stderr=subprocess.PIPE, text=True)
         wait_for("the recording", lambda: observer.poll() is not None or out.exists() and '"header"' in out.read_text())
         for run in started:

@@ -68,7 +68,7 @@ def recording(tmp_path_factory):
         for name in ("stopped", "stopped_busy"):
             started[name].send_signal(signal.SIGSTOP)
             wait_for(f"{name} to be stopped", lambda: state_of(started[name].pid) == "T")
-        done = subprocess.run([STAKEOUT, "record", "-q", "-d", "5", "-i", str(INTERVAL_S), "-o", out, "-p",
+        done = subprocess.run([STAKEOUT, "record", "-q", "--budget", "off", "-d", "5", "-i", str(INTERVAL_S), "-o", out, "-p",
                                ",".join(str(p.pid) for p in started.values())], stderr=subprocess.PIPE, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
     finally:
@@ -136,7 +136,7 @@ def test_polls_without_the_sock_probe(tmp_path, agents, script):
     """What was outstanding nobody knows then."""
     agent, out = agents(PYTHON, "-c", script), tmp_path / "out.ndjson"
     wait_for("its poll", lambda: state_of(agent.pid) == "S")
-    subprocess.run([STAKEOUT, "record", "-q", "-d", "1", "-o", out, "--probe=-sock", "-p", str(agent.pid)], check=True, timeout=120)
+    subprocess.run([STAKEOUT, "record", "-q", "--budget", "off", "-d", "1", "-o", out, "--probe=-sock", "-p", str(agent.pid)], check=True, timeout=120)
     total = Observed(Recording(out), agent.pid).total
     ledger = total["ledger"]["main_s"]
     assert ledger["poll"] + ledger.get("runnable", 0) > 0.95 * total["observed_s"]
@@ -160,7 +160,7 @@ def test_a_stopped_agent_uses_no_cpu(recording):
 def test_stopped_and_continued_in_the_midst(tmp_path, agents):
     """The books of a spinning agent close across SIGSTOP and SIGCONT too, and say how long it stood."""
     agent, out = agents(PYTHON, "-c", SPIN), tmp_path / "out.ndjson"
-    observer = subprocess.Popen([STAKEOUT, "record", "-q", "-d", "2", "-i", "0.25", "-o", out, "-p", str(agent.pid)],
+    observer = subprocess.Popen([STAKEOUT, "record", "-q", "--budget", "off", "-d", "2", "-i", "0.25", "-o", out, "-p", str(agent.pid)],
                                 stderr=subprocess.PIPE)
     wait_for("two intervals", lambda: out.exists() and out.read_text().count('"kind":"interval"') >= 2)
     agent.send_signal(signal.SIGSTOP)
@@ -235,7 +235,7 @@ def scripted(tmp_path_factory):
         try:
             group = [Scripted(seed, folder / str(seed), agents, servers) for seed in seeds]
             # An interval is kept open for as long again, which no wait of the script outlasts: then it is known what each was for.
-            observer = agents(STAKEOUT, "record", "-q", "-i", str(INTERVAL_S), "-o", out, *servers.peer_options(), "-p",
+            observer = agents(STAKEOUT, "record", "-q", "--budget", "off", "-i", str(INTERVAL_S), "-o", out, *servers.peer_options(), "-p",
                               ",".join(str(s.process.pid) for s in group), stderr=subprocess.PIPE, text=True)
             wait_for("the recording", lambda: observer.poll() is not None or out.exists() and '"header"' in out.read_text())
             for s in group:

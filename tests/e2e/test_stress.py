@@ -144,7 +144,7 @@ def churn(tmp_path_factory):
         client = Stage(agents, PYTHON, "-c", CLIENT, port, HELD)
         assert (client.line(), server.line()) == ("holding", "holding")
         before = slabs()
-        stakeout = agents(STAKEOUT, "record", "-q", "-i", "0.5", "-o", out, "-p", f"{server.pid},{client.pid}", stderr=subprocess.PIPE)
+        stakeout = agents(STAKEOUT, "record", "-q", "--budget", "off", "-i", "0.5", "-o", out, "-p", f"{server.pid},{client.pid}", stderr=subprocess.PIPE)
         look("held")
         client.tell(f"{EARLY} {SHORT - EARLY}")
         for name in ("early", "late"):
@@ -302,7 +302,7 @@ def misbehaved(tmp_path_factory):
         peers = Stage(agents, PYTHON, "-c", PEERS)
         ports = json.loads(peers.line())
         victim = Stage(agents, PYTHON, "-c", VICTIM, json.dumps(ports), TIMES)
-        stakeout = agents(STAKEOUT, "record", "-q", "-o", out, "-p", victim.pid, stderr=subprocess.PIPE)
+        stakeout = agents(STAKEOUT, "record", "-q", "--budget", "off", "-o", out, "-p", victim.pid, stderr=subprocess.PIPE)
         wait_for("the recording to begin", lambda: out.exists() and b"\n" in out.read_bytes())
         victim.tell()
         assert victim.process.wait() == 0, victim.process.stderr.read()

@@ -256,7 +256,7 @@ def loads(tmp_path_factory):
         for load in loads.values():
             idle_books(load.process.pid)
         pids = ",".join(str(load.process.pid) for load in loads.values())
-        observer = subprocess.Popen([STAKEOUT, "record", "-q", "-i", "0.5", "-o", out, "-p", pids], stdout=subprocess.PIPE,
+        observer = subprocess.Popen([STAKEOUT, "record", "-q", "--budget", "off", "-i", "0.5", "-o", out, "-p", pids], stdout=subprocess.PIPE,
                                     stderr=subprocess.PIPE)
         wait_for("the first interval", lambda: out.exists() and '"interval","seq"' in out.read_text() or observer.poll() is not None)
         for load in loads.values():

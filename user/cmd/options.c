@@ -83,6 +83,19 @@ static int store_count(const struct option_row *row, struct record_options *o, c
 	return -1;
 }
 
+/* A percentage, or `off`, which is 0. */
+static int store_budget(const struct option_row *row, struct record_options *o, const char *value)
+{
+	double *percent = member(row, o);
+	int err = strcmp(value, "off") ? parse_seconds(value, row->min, row->max, percent) : (*percent = 0, 0);
+
+	if (!err)
+		return 0;
+	log_err(0, "%s %s is %s (percent from %.10g to %.10g, or 'off')", row->name, value, err == -ERANGE ? "out of range" : "not a number", row->min,
+		row->max);
+	return -1;
+}
+
 /* BYTES, or with a K, M or G behind; a power of two. */
 static int store_size(const struct option_row *row, struct record_options *o, const char *value)
 {
@@ -298,6 +311,7 @@ static const struct option_row rows[] = {
 	{ NULL, "--peer",      "HOST[:PORT]=CLASS[/NAME]", store_peer, AT(peers), 0, 0,           "what a peer is: a host (or pattern, or path of a unix socket) to its class; may be repeated" },
 	{ NULL, "--peers",     "N",           store_count,  AT(peers_kept),    1, 1000,           "the busiest peers that are kept apart, an agent (64); the rest is summed" },
 	{ NULL, "--ring-size", "BYTES[K|M]",  store_size,   AT(ring_bytes),    65536, 1073741824, "ring buffer from the kernel, a power of two from 64K to 1G (8M)" },
+	{ NULL, "--budget",    "PERCENT|off", store_budget, AT(budget_percent), 0, 100,           "CPU time that watching may take, in percent of the agents' (off; at least 0.2 of a CPU): beyond it detail is reduced" },
 	{ NULL, "--drain",     "MS",          store_number, AT(drain_ms),      1, 1000,           "longest time between two drains of it, in milliseconds (100)" },
 	{ NULL, "--bpf-stats", NULL,          store_flag,   AT(bpf_stats),     0, 0,              "measure the run time of our BPF programs (costs some ns an event)" },
 };
@@ -307,6 +321,7 @@ static const struct option_row rows[] = {
 static const struct record_options defaults = {
 	.interval_s = 1,
 	.ring_bytes = 8 << 20,
+	.budget_percent = -1,
 	.drain_ms = 100,
 	.peers_kept = PEERS_KEPT,
 	.heap_percent = 1,

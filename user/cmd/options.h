@@ -9,6 +9,8 @@
 #include "model/metrics.h"
 #include "probe/targets.h"
 
+#define BUDGET_PERCENT 0 /* unless given: none */
+
 struct record_options {
 	struct target_spec target;
 	double duration_s; /* -d; 0: until all agents are gone or a signal comes */
@@ -23,6 +25,7 @@ struct record_options {
 	double offcpu_ms; /* --probe +offcpu=MIN_MS, 1 to 60000, default 10 */
 	double leak_age_s; /* --leak-age SECONDS: blocks older than this may be leaks, 0.1 to 1e6, default 10 */
 	unsigned ring_bytes; /* --ring-size BYTES[K|M], a power of two, 64K to 1G, default 8M */
+	double budget_percent; /* --budget PERCENT|off: of the agents' CPU time that watching may cost, 0: off, to 100; below 0: not given */
 	double drain_ms; /* --drain MS, longest time between drains under load, 1 to 1000, default 100 */
 	bool no_names; /* --no-names: as --probe -names: no contents are read, not even the first bytes of a connection */
 	struct peer_rules peers; /* --peer HOST[:PORT]=CLASS[/NAME], repeatable */

@@ -197,6 +197,7 @@ static void observed_add(struct observer_data *sum, const struct observer_data *
 	sum->bpf_s = d->bpf_s < 0 ? -1 : sum->bpf_s + d->bpf_s;
 	sum->records += d->records;
 	sum->rss_bytes = d->rss_bytes;
+	cost_merge(&sum->cost, &d->cost);
 	sum->losses = d->losses;
 	for (int i = 0; i < d->losses; i++) {
 		sum->lost[i].reason = d->lost[i].reason;
@@ -206,13 +207,14 @@ static void observed_add(struct observer_data *sum, const struct observer_data *
 
 static void progress_show(const struct session *s, const struct observer_data *d, double interval_s)
 {
+	double bpf_s = d->bpf_s > 0 ? d->bpf_s : d->cost.part_s[COST_BPF];
 	uint64_t lost = 0;
 
 	for (int i = 0; i < s->observed.losses; i++)
 		lost += s->observed.lost[i].count;
-	fprintf(stderr, "\r%.0f s  %d agents  %.0f records/s  %llu lost  cost %.2f %% of a CPU\033[K", (s->last_end_ns - s->start_ns) / 1e9,
-		world_agents_alive(s->world), d->records / interval_s, (unsigned long long)lost,
-		100 * (d->cpu_s + (d->bpf_s > 0 ? d->bpf_s : 0)) / interval_s);
+	fprintf(stderr, "\r%.0f s  %d agents  %.0f records/s  %llu lost  cost %.2f %% of a CPU%s%s\033[K", (s->last_end_ns - s->start_ns) / 1e9,
+		world_agents_alive(s->world), d->records / interval_s, (unsigned long long)lost, 100 * (d->cpu_s + bpf_s) / interval_s,
+		cost_reduced_s(&d->cost) > 0 ? "  detail " : "", cost_reduced_s(&d->cost) > 0 ? rung_infos[cost_lowest(&d->cost)].name : "");
 }
 
 static bool shows_report(const struct session *s)
@@ -425,6 +427,7 @@ static void on_heap(void *ctx, unsigned slot, const struct heap_data *delta)
 	struct session *s = ctx;
 
 	world_heap(s->world, slot, delta);
+	collector_trapped(s->collector, delta->trapped_s);
 }
 
 /* Stacks and heaps: what is asked of the collector for them. */
@@ -436,6 +439,15 @@ static int stacks_prepare(struct session *s, const bool on[PROBE_COUNT])
 	if (!on[PROBE_PROFILE] && !on[PROBE_OFFCPU] && !on[PROBE_HEAP])
 		return 0;
 	return collector_stacks(s->collector, offcpu_ns);
+}
+
+/* All allocations were asked for by name: no rung of the ladder would save any of that. So without a budget, unless there was one given, too. */
+static int budget_prepare(struct session *s, const bool on[PROBE_COUNT])
+{
+	bool all = on[PROBE_HEAP] && s->opt.heap_full;
+	double percent = s->opt.budget_percent < 0 ? all ? 0 : BUDGET_PERCENT : s->opt.budget_percent;
+
+	return percent > 0 ? collector_budget(s->collector, percent / 100) : 0;
 }
 
 static int observer_prepare(struct session *s)
@@ -472,7 +484,7 @@ static int observer_prepare(struct session *s)
 	}
 	s->world = world_new(on);
 	s->collector = s->world ? collector_new(s->observer, s->world, s->opt.drain_ms) : NULL;
-	if (!s->collector || stacks_prepare(s, on))
+	if (!s->collector || stacks_prepare(s, on) || budget_prepare(s, on))
 		return log_err(-ENOMEM, "cannot start");
 	world_peers(s->world, &s->opt.peers, (int)s->opt.peers_kept);
 	collector_on_candidate(s->collector, on_candidate, s);
@@ -500,7 +512,7 @@ static int agents_begin(struct session *s)
 	time_format(s->header.start, sizeof(s->header.start));
 	s->start_ns = s->last_end_ns = clock_ns();
 	world_start(s->world, s->start_ns);
-	collector_observe(s->collector, &(struct observer_data){}); /* what starting cost is no cost of watching */
+	collector_start(s->collector, s->start_ns);
 	err = agents_seed(s);
 	if (err)
 		return log_err(err, "cannot mark the agents' tasks"), -EACCES;

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "collect/budget.h"
 #include "collect/merge.h"
 #include "lib/util.h"
 #include "probe/limits.h"
@@ -32,6 +33,7 @@ struct collector {
 	struct world *world;
 	struct merge *merge;
 	struct limits *limits;
+	struct budget *budget; /* NULL: none */
 	struct symbolizer *symbolizer; /* NULL: no stacks are taken */
 	uint64_t look_min_ns; /* waits whose stacks are read: from this long; 0: none are */
 	uint64_t looked_ns, look_ns; /* when that was done last, and how long it took */
@@ -77,11 +79,31 @@ void collector_free(struct collector *c)
 		return;
 	merge_free(c->merge);
 	limits_free(c->limits);
+	budget_free(c->budget);
 	symbolizer_free(c->symbolizer);
 	cleanup_close(&c->statm_fd);
 	free(c->snaps);
 	free(c->candidates);
 	free(c);
+}
+
+int collector_budget(struct collector *c, double share)
+{
+	c->budget = budget_new(c->observer, share);
+	return c->budget ? 0 : -ENOMEM;
+}
+
+void collector_start(struct collector *c, uint64_t start_ns)
+{
+	if (c->budget)
+		budget_start(c->budget, start_ns);
+	collector_observe(c, &(struct observer_data){});
+}
+
+void collector_trapped(struct collector *c, double seconds)
+{
+	if (c->budget)
+		budget_trapped(c->budget, seconds);
 }
 
 void collector_on_candidate(struct collector *c, collector_candidate_fn fn, void *ctx)
@@ -214,6 +236,8 @@ static void on_record(void *ctx, const struct so_head *r)
 	struct collector *c = ctx;
 
 	c->counts.received[r->kind]++;
+	if (c->budget)
+		budget_record(c->budget, r);
 	processes_note(c, r);
 	if (r->kind == SO_CANDIDATE)
 		candidate_note(c, ((const struct so_candidate *)r)->tgid);
@@ -278,6 +302,8 @@ int64_t collector_drain(struct collector *c)
 	if (stacks < 0)
 		return stacks;
 	pause_adapt(c, bytes, stacks);
+	if (c->budget)
+		budget_tick(c->budget);
 	return c->err ? c->err : bytes;
 }
 
@@ -434,6 +460,8 @@ int collector_close(struct collector *c, bool last, uint64_t *ret_end_ns)
 	sockets_walk(c);
 	limits_close(c);
 	world_close_end(c->world, last);
+	if (c->budget)
+		budget_close(c->budget, c->world);
 	if (!last)
 		candidates_tell(c);
 	return err;
@@ -489,6 +517,8 @@ void collector_observe(struct collector *c, struct observer_data *ret)
 	ret->cpu_s = delta(&c->told.cpu_ns, process_cpu_ns()) / 1e9;
 	ret->bpf_s = n.bpf_runs ? delta(&c->told.bpf_ns, n.bpf_ns) / 1e9 : -1;
 	ret->rss_bytes = self_rss_bytes(c);
+	if (c->budget)
+		budget_take(c->budget, &ret->cost);
 	for (int r = 0; r < SO_LOSS_COUNT; r++) {
 		uint64_t lost = 0;
 

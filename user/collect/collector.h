@@ -17,6 +17,12 @@ void collector_free(struct collector *c);
 typedef void (*collector_candidate_fn)(void *ctx, uint32_t tgid);
 /* Stack samples are taken and get their names; offcpu_min_ns: waits from this long are looked at too, 0: none. Before the first drain. 0 or -ENOMEM. */
 int collector_stacks(struct collector *c, uint64_t offcpu_min_ns);
+/* Watching is to take no more than this share of the agents' CPU time: the governor reduces detail where it would. Before collector_start. 0 or -ENOMEM. */
+int collector_budget(struct collector *c, double share);
+/* Watching begins: what it took to get here is no cost of it. */
+void collector_start(struct collector *c, uint64_t start_ns);
+/* Time that the heap's windows took of the agents. */
+void collector_trapped(struct collector *c, double seconds);
 void collector_on_candidate(struct collector *c, collector_candidate_fn fn, void *ctx);
 /* One drain: flush, read the ring, hand on what is surely in order. Returns bytes drained, or negative errno. */
 int64_t collector_drain(struct collector *c);

@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 #include "collect/world_model.h"
 
+uint64_t world_cpu_ns(const struct world *w)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < w->len; i++)
+		if (w->agents[i]->spoke)
+			sum += w->agents[i]->cur.metrics.value[M_CPU_USER_NS] + w->agents[i]->cur.metrics.value[M_CPU_SYSTEM_NS];
+	return sum;
+}
+
 bool world_limits_known(const struct world *w, int id)
 {
 	return w->agents[id]->limits_known;

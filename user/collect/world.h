@@ -85,6 +85,8 @@ void world_close_end(struct world *w, bool last);
  */
 /* The interval just closed: agents with anything to say. Valid until world_next(). */
 const struct agent_data *const *world_interval(struct world *w, int *ret_len);
+/* CPU time of all agents in the interval just closed, in ns; before world_hold() or world_next(). */
+uint64_t world_cpu_ns(const struct world *w);
 /* After the closed interval has been written: begins the next one. */
 void world_next(struct world *w);
 /* Begins the next interval, with the one just closed held back. */

@@ -14,6 +14,7 @@
 #include "model/ledger.h"
 #include "model/heap.h"
 #include "model/metrics.h"
+#include "model/recording_cost.h"
 #include "model/stacks.h"
 
 struct tool_data { /* one tool name under an agent */
@@ -124,6 +125,7 @@ struct observer_data { /* the cost of watching, and what was missed; deltas */
 		const char *reason;
 		uint64_t count;
 	} lost[OBSERVER_LOSSES];
+	struct cost_data cost;
 };
 
 struct host_info {

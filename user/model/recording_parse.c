@@ -94,6 +94,8 @@ static int parse_observer(struct parser *p, const json_t *obj, struct observer_d
 	if (!err)
 		err = take_u64(&p->refusal, obj, "rss_bytes", &o->rss_bytes);
 	if (!err)
+		err = parse_cost(&p->refusal, obj, &o->cost);
+	if (!err)
 		err = take_child(&p->refusal, obj, "lost", JSON_OBJECT, &lost);
 	if (err)
 		return err;

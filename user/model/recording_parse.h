@@ -58,6 +58,8 @@ int parse_interval(struct parser *p, const struct json_split *obj, struct parsed
 int parse_agent_data(struct parser *p, const json_t *obj, struct agent_data *ret_agent, struct agent_exit *ret_exit, struct room *used);
 /* Samples, heap, rivals and notes of it. */
 int parse_extras(struct parser *p, const json_t *obj, struct agent_data *a, struct room *used);
+/* What an observer cost and its budget; all absent in older recordings. *c is all zero before. */
+int parse_cost(struct refusal *r, const json_t *observer, struct cost_data *c);
 /* A line of stacks: they are added to our table. */
 int parse_stacks(struct parser *p, const json_t *obj);
 void stack_numbers_fini(struct stack_numbers *n);

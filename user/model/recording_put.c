@@ -260,6 +260,7 @@ void put_observer(struct json_text *j, const struct observer_data *o)
 			put_u64(j, o->lost[i].reason, o->lost[i].count);
 	put_close(j, "}");
 	put_u64(j, "rss_bytes", o->rss_bytes);
+	put_cost(j, &o->cost);
 	put_close(j, "}");
 }
 

@@ -159,6 +159,7 @@ static void observer_merge(struct reader *r, const struct observer_data *from)
 	into->cpu_s += from->cpu_s;
 	into->records += from->records;
 	into->rss_bytes = from->rss_bytes;
+	cost_merge(&into->cost, &from->cost);
 	for (int i = 0; i < from->losses; i++)
 		loss_add(into, from->lost[i].reason, from->lost[i].count);
 }

@@ -62,6 +62,7 @@ struct heap_windows {
 	struct heap_threads *threads; /* of the windows' thread alone */
 	struct heap_trap trap;
 	double intensity; /* windows a second, of one agent, in the time that no window is open */
+	double part; /* of them that are opened */
 	double cycle_s; /* from one window to the next, smoothed */
 	pthread_t thread;
 	bool thread_runs;
@@ -278,12 +279,13 @@ static bool windows_wait(struct heap_windows *h, uint64_t due_ns)
 
 static uint64_t gap_choose(struct heap_windows *h)
 {
-	double agents;
+	double agents, part;
 
 	pthread_mutex_lock(&h->lock);
+	part = h->part;
 	agents = fmin(fmax(heap_procs_agents(h->procs), 1), AGENTS_AT_ONCE);
 	pthread_mutex_unlock(&h->lock);
-	return (uint64_t)(-log(random_unit()) / (h->intensity * agents) * 1e9);
+	return (uint64_t)(-log(random_unit()) / (h->intensity * part * agents) * 1e9);
 }
 
 static void *windows_run(void *arg)
@@ -344,6 +346,7 @@ struct heap_windows *heap_windows_new(struct stakeout_bpf *skel, double budget, 
 	if (!err) {
 		double price_s = (HITS_MAX * h->trap.ns + h->trap.open_ns) * 1e-9;
 
+		h->part = 1;
 		h->intensity = fmin(SAFETY * budget / price_s, INTENSITY_MAX);
 		err = thread_start(h);
 	}
@@ -352,6 +355,13 @@ struct heap_windows *heap_windows_new(struct stakeout_bpf *skel, double budget, 
 	snprintf(why, why_len, "no hardware breakpoints here (%s); +heap=full works by uprobes", strerror(-err));
 	heap_windows_free(h);
 	return NULL;
+}
+
+void heap_windows_rarer(struct heap_windows *h, double part)
+{
+	pthread_mutex_lock(&h->lock);
+	h->part = part;
+	pthread_mutex_unlock(&h->lock);
 }
 
 void heap_windows_free(struct heap_windows *h)

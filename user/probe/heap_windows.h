@@ -15,6 +15,8 @@ struct heap_windows *heap_windows_new(struct stakeout_bpf *skel, double budget, 
 void heap_windows_free(struct heap_windows *h); /* NULL is accepted */
 void heap_windows_process(struct heap_windows *h, pid_t pid, unsigned slot, enum seen how);
 void heap_windows_gone(struct heap_windows *h, pid_t pid);
+/* From now on only this part of the windows is opened. */
+void heap_windows_rarer(struct heap_windows *h, double part);
 void heap_windows_work(struct heap_windows *h);
 
 #endif

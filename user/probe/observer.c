@@ -28,6 +28,8 @@
 #define RIVALS_MAX 8192 /* taken at a time */
 #define WOKEN_FRESH_NS 100000000ULL /* the clocks drift by some parts in a million: by 1 us in that time */
 #define NAP_NS 50000
+#define FLOOR_RUNS 200
+#define FLOOR_AT_HOOK 1.18 /* caches are colder where a program hangs on a hook than in a loop: 57 to 60 ns were 47 to 53 */
 #define SEED_TURNS 8 /* parents usually come before children in the task list; after pid wrap-around it takes more turns */
 
 struct blind_change {
@@ -57,7 +59,7 @@ struct observer {
 	size_t traffic_bytes;
 	struct blind_change *blinds; /* not taken yet */
 	size_t blinds_len, blinds_cap;
-	int cpus, stats_fd;
+	int cpus, stats_fd, timing_fd; /* of bpf_stats: asked for by the user; for a while */
 	uint64_t woken_ns; /* see observer_woken() */
 	uint64_t counted, skipped, bpf_ns, bpf_runs; /* of the programs, when so much had been seen */
 	observer_batch_fn batch_fn;
@@ -162,7 +164,7 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 	o = calloc(1, sizeof(*o));
 	if (!o)
 		return -ENOMEM;
-	o->stats_fd = -1;
+	o->stats_fd = o->timing_fd = -1;
 	o->cfg = *cfg;
 	if (!o->cfg.reports)
 		o->cfg.reports = &reports_none;
@@ -210,8 +212,6 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 	o->skel->rodata->cfg_nr_mmap = __NR_mmap;
 	o->skel->rodata->cfg_nr_mremap = __NR_mremap;
 	o->skel->rodata->cfg_nr_yield = __NR_sched_yield;
-	if (cfg->profile_hz > 0)
-		o->skel->rodata->cfg_sample_ns = 1e9 / cfg->profile_hz;
 	o->skel->rodata->cfg_pythons = stacks_wanted(o);
 	o->skel->rodata->cfg_names = probe_is_on(o, PROBE_NAMES);
 	syscalls_fill_waits((uint8_t *)o->skel->rodata->cfg_waits, sizeof(o->skel->rodata->cfg_waits));
@@ -387,6 +387,7 @@ void observer_free(struct observer *o)
 	stakeout_bpf__destroy(o->skel);
 	if (o->stats_fd >= 0)
 		close(o->stats_fd);
+	observer_timing(o, false);
 	free(o);
 }
 
@@ -646,7 +647,7 @@ static void program_counts_read(struct observer *o, const struct observer_counts
 	}
 }
 
-void observer_counts_read(struct observer *o, struct observer_counts *ret)
+void observer_events_read(struct observer *o, struct observer_counts *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	for (int i = 0; i < o->cpus * SO_LANES; i++) {
@@ -660,6 +661,11 @@ void observer_counts_read(struct observer *o, struct observer_counts *ret)
 		for (int e = 0; e < SO_EVENTS; e++)
 			ret->events[e] += l->events[e];
 	}
+}
+
+void observer_counts_read(struct observer *o, struct observer_counts *ret)
+{
+	observer_events_read(o, ret);
 	program_counts_read(o, ret);
 	ret->skipped = o->skipped;
 	ret->bpf_ns = o->bpf_ns;
@@ -722,6 +728,64 @@ void observer_traffic_read(struct observer *o, observer_traffic_fn fn, void *ctx
 		if (sent || received)
 			fn(ctx, slot, sent, received);
 	}
+}
+
+void observer_sampling(struct observer *o, double heap_part, double profile_part)
+{
+	if (o->heap_windows)
+		heap_windows_rarer(o->heap_windows, heap_part);
+	if (o->profiler)
+		profiler_slower(o->profiler, profile_part);
+}
+
+int observer_timing(struct observer *o, bool on)
+{
+	if (!on && o->timing_fd >= 0) {
+		close(o->timing_fd);
+		o->timing_fd = -1;
+	}
+	if (on && o->timing_fd < 0 && o->stats_fd < 0)
+		o->timing_fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	return o->timing_fd >= 0 || o->stats_fd >= 0 || !on ? 0 : -errno;
+}
+
+void observer_times(struct observer *o, struct observer_time ret[PROBE_COUNT])
+{
+	struct bpf_program *prog;
+
+	memset(ret, 0, PROBE_COUNT * sizeof(*ret));
+	bpf_object__for_each_program(prog, o->skel->obj) {
+		int probe = program_probe(bpf_program__name(prog));
+		struct bpf_prog_info info = {};
+		__u32 len = sizeof(info);
+
+		if (probe < 0 || !bpf_program__autoload(prog) || bpf_program__expected_attach_type(prog) == BPF_TRACE_ITER ||
+		    prog == o->skel->progs.core__empty || bpf_obj_get_info_by_fd(bpf_program__fd(prog), &info, &len))
+			continue;
+		if (prog == o->skel->progs.core__flush) { /* on each CPU in turn, one of which is ours */
+			info.run_cnt -= info.run_cnt / o->cpus;
+			info.run_time_ns -= info.run_time_ns / o->cpus;
+		}
+		ret[probe].runs += info.run_cnt;
+		ret[probe].ns += info.run_time_ns;
+	}
+}
+
+double observer_timing_floor(struct observer *o)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	int fd = bpf_program__fd(o->skel->progs.core__empty);
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+
+	if (observer_timing(o, true))
+		return 0;
+	for (int i = 0; i < FLOOR_RUNS; i++)
+		bpf_prog_test_run_opts(fd, &opts);
+	observer_timing(o, false);
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) || !info.run_cnt)
+		return 0;
+	return FLOOR_AT_HOOK * (double)info.run_time_ns / (double)info.run_cnt;
 }
 
 void observer_kmem_read(struct observer *o, observer_kmem_fn fn, void *ctx)

@@ -83,6 +83,8 @@ int observer_fd(const struct observer *o);
 /* While on, a stack sample makes observer_fd() readable at once; records do so only when their ring fills. */
 void observer_doze(struct observer *o, bool on);
 void observer_counts_read(struct observer *o, struct observer_counts *ret);
+/* The same without what the kernel knows of the programs: seen, lost and events, at a hundredth of the cost. */
+void observer_events_read(struct observer *o, struct observer_counts *ret);
 /* How far the programs go into detail from now on. */
 void observer_detail(struct observer *o, const struct so_detail *d);
 /* Calls fn with the times at which the detail of sockets was taken back (blind), or given again, since the last call. */
@@ -91,6 +93,17 @@ void observer_blind_take(struct observer *o, observer_blind_fn fn, void *ctx);
 /* Calls fn with what agents sent and received without records, since load, by slot; only with slots that did. */
 typedef void (*observer_traffic_fn)(void *ctx, unsigned slot, uint64_t sent_bytes, uint64_t received_bytes);
 void observer_traffic_read(struct observer *o, observer_traffic_fn fn, void *ctx);
+/* What is sampled, from now on, of what was asked for: windows of the heap, and the CPU profile, from above 0 to 1. */
+void observer_sampling(struct observer *o, double heap_part, double profile_part);
+/* Has the kernel time our programs, or not any more; no effect with observer_config.bpf_stats, which has it do so always. 0 or negative errno. */
+int observer_timing(struct observer *o, bool on);
+/* By probe, what its programs took since load, while they were timed. Those that run in this process's own time (iterators) are left out, and the part of the flush that does. */
+struct observer_time {
+	uint64_t runs, ns;
+};
+void observer_times(struct observer *o, struct observer_time ret[PROBE_COUNT]);
+/* What timing adds to a run, in ns: the mean of an empty program. 0: not known. */
+double observer_timing_floor(struct observer *o);
 /* Fills up to max entries; returns how many. */
 int observer_programs(struct observer *o, struct observer_prog *ret, int max);
 /* Calls fn with the count of kernel allocations by agent and size, since load. */

@@ -4,10 +4,12 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,6 +24,8 @@
 struct profiler {
 	struct stakeout_bpf *skel;
 	struct bpf_link **samples; /* by CPU; NULL: it is offline */
+	int *events; /* the same for the perf events behind them, ours to keep; -1: none */
+	double hz;
 	int cpus;
 	struct bpf_link *look;
 	double allowed; /* waits that may be read */
@@ -48,11 +52,14 @@ static int samples_attach(struct profiler *p, double hz, char *why, size_t why_l
 
 	p->cpus = libbpf_num_possible_cpus();
 	p->samples = p->cpus > 0 ? calloc(p->cpus, sizeof(*p->samples)) : NULL;
-	if (!p->samples)
+	p->events = p->cpus > 0 ? calloc(p->cpus, sizeof(*p->events)) : NULL;
+	p->hz = hz;
+	if (!p->samples || !p->events)
 		return snprintf(why, why_len, "out of memory"), -ENOMEM;
 	for (int cpu = 0; cpu < p->cpus; cpu++) {
 		int fd = event_open(cpu, hz);
 
+		p->events[cpu] = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1; /* the link takes the other */
 		if (fd >= 0)
 			p->samples[cpu] = bpf_program__attach_perf_event(p->skel->progs.profile__sample, fd);
 		if (p->samples[cpu]) {
@@ -77,8 +84,10 @@ struct profiler *profiler_new(struct stakeout_bpf *skel, double hz, bool offcpu,
 	if (!p)
 		return snprintf(why, why_len, "out of memory"), NULL;
 	p->skel = skel;
-	if (hz > 0)
+	if (hz > 0) {
+		skel->data->sample_ns = (uint64_t)(1e9 / hz);
 		err = samples_attach(p, hz, why, why_len);
+	}
 	if (!err && offcpu) {
 		p->look = bpf_program__attach_iter(skel->progs.offcpu__look, NULL);
 		if (!p->look) {
@@ -99,9 +108,26 @@ void profiler_free(struct profiler *p)
 		return;
 	for (int cpu = 0; p->samples && cpu < p->cpus; cpu++)
 		bpf_link__destroy(p->samples[cpu]);
+	for (int cpu = 0; p->events && cpu < p->cpus; cpu++)
+		if (p->events[cpu] >= 0)
+			close(p->events[cpu]);
 	free(p->samples);
+	free(p->events);
 	bpf_link__destroy(p->look);
 	free(p);
+}
+
+void profiler_slower(struct profiler *p, double part)
+{
+	uint64_t period = (uint64_t)(1e9 / (p->hz * part));
+
+	if (!p->events || p->skel->data->sample_ns == period)
+		return;
+	/* A sample between the two counts for one period and was taken by the other: one a CPU and step at most. */
+	p->skel->data->sample_ns = period;
+	for (int cpu = 0; cpu < p->cpus; cpu++)
+		if (p->events[cpu] >= 0)
+			ioctl(p->events[cpu], PERF_EVENT_IOC_PERIOD, &period);
 }
 
 /* As many as have been allowed since, and how they are to be spread over those that there were last time. */

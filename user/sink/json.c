@@ -250,6 +250,53 @@ static json_t *agent_json(const struct recording *r, const struct recording_agen
 	return j;
 }
 
+/* Metrics that the lowest rung does this to. */
+static json_t *marked_json(enum mark how, enum rung lowest)
+{
+	json_t *j = json_array();
+
+	for (int m = 0; m < METRIC_IDS; m++)
+		if (rung_mark(lowest, metric_infos[m].name) == (int)how)
+			json_array_append_new(j, json_string(metric_infos[m].name));
+	return j;
+}
+
+static json_t *steps_json(const struct cost_data *c)
+{
+	json_t *list = json_array();
+
+	for (uint64_t i = 0; i < c->steps && i < STEPS_KEPT; i++) {
+		json_t *j = json_object();
+
+		json_object_set_new(j, "at_s", number_json(c->step[i].at_s));
+		json_object_set_new(j, "from", json_string(rung_infos[c->step[i].from].name));
+		json_object_set_new(j, "to", json_string(rung_infos[c->step[i].to].name));
+		json_object_set_new(j, "why", text_json(c->step[i].why));
+		json_array_append_new(list, j);
+	}
+	return list;
+}
+
+static void add_cost(json_t *to, const struct cost_data *c)
+{
+	json_t *parts = json_object(), *rungs = json_object();
+
+	for (int p = 0; p < COST_PARTS; p++)
+		json_object_set_new(parts, cost_part_names[p], number_json(c->part_s[p]));
+	for (int r = 0; r < RUNG_COUNT; r++)
+		if (c->rung_s[r] > 0)
+			json_object_set_new(rungs, rung_infos[r].name, number_json(c->rung_s[r]));
+	json_object_set_new(to, "budget_s", number_json(c->budget_s));
+	json_object_set_new(to, "cost_s", parts);
+	json_object_set_new(to, "detail", json_string(rung_infos[cost_lowest(c)].name));
+	json_object_set_new(to, "detail_s", rungs);
+	json_object_set_new(to, "reduced_s", number_json(cost_reduced_s(c)));
+	json_object_set_new(to, "steps_count", integer_json(c->steps));
+	json_object_set_new(to, "steps", steps_json(c));
+	for (int how = 0; how < MARK_COUNT; how++)
+		json_object_set_new(to, mark_names[how], marked_json((enum mark)how, cost_lowest(c)));
+}
+
 static json_t *observer_json(const struct observer_data *o)
 {
 	json_t *j = json_object(), *lost = json_object();
@@ -265,6 +312,8 @@ static json_t *observer_json(const struct observer_data *o)
 	json_object_set_new(j, "records", integer_json(o->records));
 	json_object_set_new(j, "lost", lost);
 	json_object_set_new(j, "lost_sum", integer_json(sum));
+	if (o->cost.governed)
+		add_cost(j, &o->cost);
 	return j;
 }
 

@@ -220,12 +220,15 @@ static void print_observer(const struct screen *s, const struct recording *r)
 		para_part(&p, "%s in BPF programs", ns_text(o->bpf_s * 1e9));
 		if (r->duration_s > 0)
 			para_part(&p, "%.2f %%", o->bpf_s / r->duration_s * 100);
+	} else if (o->cost.governed) {
+		para_part(&p, "about %s in BPF programs", ns_text(o->cost.part_s[COST_BPF] * 1e9));
 	} else {
 		para_part(&p, "BPF programs not measured (--bpf-stats)");
 	}
 	para_part(&p, "%s resident", bytes_text((double)o->rss_bytes));
 	para_count(&p, o->records, "records");
 	para_end(&p);
+	terminal_cost(s, r);
 	print_losses(s, o);
 }
 

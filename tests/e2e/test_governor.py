@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+"""The budget of watching: who is watched at little cost keeps full detail; where it would cost too much, detail goes, is said to be gone, and what the kernel counts stays exact."""
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Recording, line_of, wait_for
+
+PYTHON = "/usr/bin/python3"
+RUNGS = ["full", "heap_rare", "profile_slow", "no_names", "summed", "no_calls", "counters"]
+
+# A byte goes to a child and back, as fast as it can: nothing but switches. Then it waits for another line.
+HEAVY = """
+import os, sys, time
+to, back = os.pipe(), os.pipe()
+if os.fork() == 0:
+    os.close(to[1])
+    while os.read(to[0], 1):
+        os.write(back[1], b"x")
+    os._exit(0)
+for line in sys.stdin:
+    end, n = time.monotonic() + float(line), 0
+    while time.monotonic() < end:
+        for _ in range(100):
+            os.write(to[1], b"x")
+            os.read(back[0], 1)
+        n += 100
+    print(n, flush=True)
+"""
+LIGHT = "import time\nfor _ in range(150): sum(range(2000)); time.sleep(0.02)"
+SECONDS = 4
+
+
+def schedstat(pid):
+    """Seconds on a CPU, and waiting for one, of its main thread."""
+    ran, waited, _ = map(int, Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split())
+    return ran / 1e9, waited / 1e9
+
+
+def switches(pid):
+    lines = Path(f"/proc/{pid}/task/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+
+class Heavy:
+    """A recording of the heavy agent, with its own books of the time that it was watched."""
+
+    def __init__(self, stakeout, agents, folder, *options):
+        agent = agents(PYTHON, "-c", HEAVY, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.pid, self.path = agent.pid, folder / "out.ndjson"
+        agent.stdin.write(b"0.01\n")
+        agent.stdin.flush()
+        line_of(agent)
+        wait_for("its wait for a line", lambda: Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "S")
+        before, switched = schedstat(self.pid), switches(self.pid)
+        run = stakeout.start("record", "-q", "-o", self.path, "-p", self.pid, *options)
+        wait_for("the header", lambda: self.path.exists() and self.path.stat().st_size)
+        agent.stdin.write(b"%d\n" % SECONDS)
+        agent.stdin.flush()
+        self.rounds = int(line_of(agent))
+        wait_for("its wait for a line", lambda: Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "S")
+        after = schedstat(self.pid)
+        self.running, self.runnable = (b - a for a, b in zip(before, after))
+        self.switches = switches(self.pid) - switched
+        run.send_signal(signal.SIGINT)
+        assert run.wait(60) == 0, run.stderr.read()
+        self.recording = Recording(self.path)
+        self.observer = self.recording.total["observer"]
+
+
+@pytest.fixture
+def heavy(stakeout, agents, tmp_path):
+    return lambda *options: Heavy(stakeout, agents, tmp_path, *options)
+
+
+def test_the_total_is_the_sum(heavy):
+    h = heavy("--budget", "0.01")
+    observers = [i["observer"] for i in h.recording.intervals]
+    assert sum(o["budget_s"] for o in observers) == pytest.approx(h.observer["budget_s"], abs=1e-6)
+    for part in ("bpf", "traps", "collector"):
+        assert sum(o["cost_s"][part] for o in observers) == pytest.approx(h.observer["cost_s"][part], abs=1e-6)
+    for rung in RUNGS:
+        assert sum(o["detail_s"].get(rung, 0) for o in observers) == pytest.approx(h.observer["detail_s"].get(rung, 0), abs=1e-6)
+    assert sum(o.get("steps_count", 0) for o in observers) == h.observer["steps_count"] == len(h.observer["steps"])
+    assert [s for o in observers for s in o.get("steps", [])] == h.observer["steps"]
+    duration = h.recording.intervals[-1]["end_s"] - h.recording.intervals[0]["start_s"]
+    assert sum(h.observer["detail_s"].values()) == pytest.approx(duration, abs=0.3)
+    for o in observers:  # an interval is called by the least detail that it had
+        assert o["detail"] == max(o["detail_s"], key=RUNGS.index)
+        assert o["cost_s"]["collector"] == pytest.approx(o["cpu_s"], abs=0.02)
+
+
+def test_the_report_says_so(heavy, stakeout):
+    h = heavy("--budget", "0.01")
+    text = " ".join(stakeout("report", h.path).stdout.decode().split())
+    assert "detail reduced for" in text
+    assert "of the time with more detail only: " in text
+    assert "oncpu_ns" in text.split("of the time with more detail only: ")[1].split(" lost ")[0]
+    told = json.loads(stakeout("report", "--json", h.path).stdout)["observer"]
+    for key in ("budget_s", "detail", "partial", "steps_count"):
+        assert told[key] == h.observer[key]
+    assert told["reduced_s"] == pytest.approx(sum(v for k, v in h.observer["detail_s"].items() if k != "full"))
+    # A recording that was cut off says the same by its intervals.
+    cut = h.path.with_name("cut.ndjson")
+    cut.write_text("".join(line for line in h.path.read_text().splitlines(True) if '"kind":"total"' not in line))
+    told_cut = json.loads(stakeout("report", "--json", cut).stdout)["observer"]
+    assert told_cut["steps"] == told["steps"] and told_cut["detail"] == told["detail"]
+
+
+def test_a_light_agent_keeps_full_detail(stakeout, tmp_path):
+    out = tmp_path / "out.ndjson"
+    done = stakeout("record", "--budget", "1", "-o", out, "--", PYTHON, "-c", LIGHT)
+    assert done.returncode == 0, done.stderr
+    observer = Recording(out).total["observer"]
+    assert list(observer["detail_s"]) == ["full"] and observer["detail"] == "full"
+    assert not {"steps", "estimated", "partial"} & observer.keys()
+    assert observer["budget_s"] > 0 and observer["cost_s"]["collector"] > 0
+    assert "full detail throughout" in " ".join(done.stdout.decode().split())
+
+
+@pytest.mark.parametrize("off", ["off", "0"])
+def test_off(heavy, stakeout, off):
+    h = heavy("--budget", off)
+    assert not {"budget_s", "cost_s", "detail", "detail_s", "steps", "estimated", "partial"} & h.observer.keys()
+    assert h.observer["records"] >= h.switches
+    assert " budget " not in " ".join(stakeout("report", h.path).stdout.decode().split())
+
+
+def test_without_being_asked(stakeout, tmp_path):
+    """There is none by default."""
+    for options, governed in (((), False), (("--probe", "+heap=full"), False), (("--probe", "+heap=full", "--budget", "5"), True)):
+        out = tmp_path / f"out{len(options)}.ndjson"
+        assert subprocess.run([stakeout.path, "record", "-q", "-o", out, *options, "--", "sleep", "0.3"]).returncode == 0
+        assert ("budget_s" in Recording(out).total["observer"]) == governed
