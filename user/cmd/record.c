@@ -25,6 +25,7 @@
 #include "sink/terminal.h"
 
 #define HOLD_S 1.0 /* longest time that a closed interval waits for what shows later */
+#define HOLD_FIRST_S 0.1 /* the first one: somebody waits for it */
 
 struct session {
 	struct record_options opt;
@@ -265,7 +266,7 @@ static int agents_announce(struct session *s)
 static int interval_end(struct session *s, bool last)
 {
 	struct interval_data i = { .start_s = (s->last_end_ns - s->start_ns) / 1e9 };
-	double hold_s = s->opt.interval_s < HOLD_S ? s->opt.interval_s : HOLD_S;
+	double hold_max_s = s->seq ? HOLD_S : HOLD_FIRST_S, hold_s = s->opt.interval_s < hold_max_s ? s->opt.interval_s : hold_max_s;
 	uint64_t end_ns = 0;
 	int err = held_write(s);
 
