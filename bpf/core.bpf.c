@@ -62,6 +62,8 @@ __noinline int lane_flush(struct so_lane *l)
 	return 0;
 }
 
+#define LOOK_MAX_NS 20000 /* a look at one task takes less than that, unless it is preempted */
+#define CLOCK_SLEW_NS 100000 /* that the clocks may part by from one look at them to the next */
 #define PF_FORKNOEXEC 0x40
 #define PF_KTHREAD 0x00200000
 #define SIGNAL_GROUP_EXIT 0x04
@@ -87,6 +89,7 @@ static __always_inline void member_open(struct membership *m, struct task_struct
 	m->off_ns = now;
 	m->exec_ns = t->se.sum_exec_runtime;
 	m->delay_ns = t->sched_info.run_delay;
+	m->switches = switches_of(t);
 	if (t->on_cpu || !t->__state)
 		m->wait = SO_WAIT_NONE;
 	else
@@ -179,6 +182,7 @@ int BPF_PROG(core__fork, struct task_struct *parent, struct task_struct *child)
 	m->off_ns = now;
 	m->exec_ns = child->se.sum_exec_runtime;
 	m->delay_ns = child->sched_info.run_delay;
+	m->switches = switches_of(child);
 	m->wait = SO_WAIT_NONE;
 	m->flags = (p->flags & SO_SNAP_TOOL) | MEMBER_FIRST;
 	if (child->tgid == parent->tgid)
@@ -257,26 +261,65 @@ int BPF_PROG(core__exit, struct task_struct *t)
 
 struct cycle_view {
 	u64 exec, delay, queued, arrival;
+	u64 before; /* of exec, what it ran before it arrived last, where the class keeps that */
+	u32 switches; /* that were not looked at, or are just being made */
+	bool coarse; /* there are some that were not looked at */
 };
 
-/* Reads the open cycle; false: its task was just being switched. */
+/* What of m's cycles was summed and not sent yet. */
+static __always_inline void run_view(struct so_snap *s, struct membership *m)
+{
+	bool any = m->flags & MEMBER_RUN;
+
+	s->run_gap_ns = any ? m->off_ns - m->run_ns : 0;
+	s->run_runq_ns = any ? m->delay_ns - m->run_delay_ns : 0;
+	s->run_stint_ns = any ? m->exec_ns - m->run_exec_ns : 0;
+	s->run_voluntary = any ? m->run_voluntary : 0;
+	s->run_involuntary = any ? m->run_involuntary : 0;
+	s->run_waits = any ? m->run_waits : 0;
+	s->run_wait = any ? m->run_wait : 0;
+	s->run_flags = any ? m->run_flags : 0;
+}
+
+/* Reads the open cycle; false: its task was just being switched, or something came between, and what was read first is long past. */
 static __always_inline bool cycle_read(struct so_snap *s, struct task_struct *t, struct membership *m, struct cycle_view *v)
 {
+	u64 begin = bpf_ktime_get_ns();
 	u32 seq = *(volatile u32 *)&m->seq;
 
 	barrier();
+	s->switches_voluntary = t->nvcsw;
+	s->switches_involuntary = t->nivcsw;
+	v->switches = (u32)(s->switches_voluntary + s->switches_involuntary) - m->switches;
+	barrier();
 	s->base_ns = m->off_ns;
 	s->wait = m->wait;
+	s->flags &= ~SO_SNAP_LIMITED;
 	if (m->limit_ns)
 		s->flags |= SO_SNAP_LIMITED;
 	s->exec_ns = t->se.sum_exec_runtime;
 	v->exec = s->exec_ns - m->exec_ns;
+	v->before = t->se.prev_sum_exec_runtime - m->exec_ns;
 	v->delay = t->sched_info.run_delay - m->delay_ns;
 	v->arrival = t->sched_info.last_arrival;
 	v->queued = t->sched_info.last_queued;
 	s->on = t->on_cpu ? SO_ON_CPU : t->on_rq ? SO_ON_QUEUED : SO_ON_WAITING;
+	v->coarse = v->switches > 1 || (v->switches == 1 && s->on != SO_ON_CPU);
+	run_view(s, m);
 	barrier();
-	return !(seq & 1) && seq == *(volatile u32 *)&m->seq;
+	s->now_ns = bpf_ktime_get_ns();
+	return !(seq & 1) && seq == *(volatile u32 *)&m->seq && s->now_ns - begin < LOOK_MAX_NS;
+}
+
+/* CPU time of a task that is on a CPU, in the open cycle. sum_exec_runtime is as old as the last tick; the time of arrival is exact. */
+static __always_inline u64 snap_stint(const struct so_snap *s, const struct cycle_view *v)
+{
+	u64 since = v->arrival + clock_offset_ns;
+	u64 ran = since > s->base_ns ? positive(s->now_ns - since) : s->now_ns - s->base_ns;
+
+	if (!v->switches)
+		return ran;
+	return v->before <= v->exec && v->exec - v->before <= ran ? v->before + ran : v->exec;
 }
 
 /* Times of the open cycle of t, up to now. */
@@ -287,18 +330,17 @@ static __always_inline void snap_cycle(struct so_snap *s, struct task_struct *t,
 	/* No loop: 6.1 refuses its back edge in an iterator. */
 	if (!cycle_read(s, t, m, &v) && !cycle_read(s, t, m, &v))
 		cycle_read(s, t, m, &v);
-	s->now_ns = bpf_ktime_get_ns();
 	s->runq_ns = v.delay;
 	s->stint_ns = v.exec;
 	if (s->on == SO_ON_CPU) {
-		/* sum_exec_runtime is as old as the last tick; the time of arrival is exact. */
-		u64 since = v.arrival + clock_offset_ns;
-		u64 ran = since > s->base_ns ? positive(s->now_ns - since) : s->now_ns - s->base_ns;
-
-		s->exec_ns += positive(ran - v.exec);
-		s->stint_ns = ran;
+		s->stint_ns = snap_stint(s, &v);
+		s->exec_ns += positive(s->stint_ns - v.exec);
 	} else if (s->on == SO_ON_QUEUED && v.queued) {
 		s->runq_ns += positive(s->now_ns - (v.queued + clock_offset_ns));
+	}
+	if (v.coarse) {
+		s->flags |= SO_SNAP_COARSE;
+		s->wait = SO_WAIT_OTHER;
 	}
 }
 
@@ -329,8 +371,6 @@ int core__snap(struct bpf_iter__task *ctx)
 	s.faults_minor = t->min_flt;
 	s.faults_major = t->maj_flt;
 	s.migrations = t->se.nr_migrations;
-	s.switches_voluntary = t->nvcsw;
-	s.switches_involuntary = t->nivcsw;
 	if (s.tid == s.tgid) {
 		s.flags |= SO_SNAP_LEADER;
 		if (t->mm)
@@ -348,8 +388,10 @@ SEC("?raw_tp/core_clock")
 int core__clock(void *ctx)
 {
 	struct task_struct *self = bpf_get_current_task_btf();
+	s64 offset = bpf_ktime_get_ns() - self->sched_info.last_arrival;
 
-	clock_offset_ns = bpf_ktime_get_ns() - self->sched_info.last_arrival;
+	/* Whatever comes between makes it too large. */
+	clock_offset_ns = clock_offset_ns && offset > clock_offset_ns + CLOCK_SLEW_NS ? clock_offset_ns + CLOCK_SLEW_NS : offset;
 	return 0;
 }
 

@@ -17,20 +17,29 @@
 #include "abi.h"
 #include "arch.bpf.h"
 
-/* A task of an agent. Lives in task storage: is inherited, relabelled, dies with the task. */
+/* A task of an agent. Lives in task storage: is inherited, relabelled, dies with the task. The kernel aligns it to 8 bytes behind the start of a cache line: what
+ * each switch needs comes first, and lies in that line. */
 struct membership {
 	u32 seq; /* odd while the owner's CPU updates it; the snapshot retries then */
 	u16 agent;
 	u8 wait; /* enum so_wait: reason of the open wait */
-	u8 flags; /* SO_SNAP_TOOL, SO_SNAP_ROOT, MEMBER_FIRST */
+	u8 flags; /* SO_SNAP_TOOL, SO_SNAP_ROOT, MEMBER_* */
 	u64 off_ns; /* begin of the open cycle: last switch-out */
 	u64 exec_ns, delay_ns; /* sum_exec_runtime and run_delay then */
+	u64 limit_ns; /* time limit of the open wait, a poll; 0: none, or not known */
+	u32 switches; /* that it had made then, this one included: where there are more by the next that is looked at, some were not */
+	u32 pad;
 	u64 fork_ns;
 	u64 rss_peak; /* bytes, since the last snapshot; in the first thread's */
-	u64 limit_ns; /* time limit of the open wait, a poll; 0: none, or not known */
 	u64 read_ns; /* begin of the wait whose stack has been read last */
+	/* With MEMBER_RUN: short cycles that are summed and have not been sent, see so_cycles. They are what the books grew by from their begin to off_ns. */
+	u64 run_ns, run_exec_ns, run_delay_ns;
+	u32 run_voluntary, run_involuntary, run_waits;
+	u16 run_flags;
+	u8 run_wait, pad2;
 };
 #define MEMBER_FIRST 0x80 /* no switch-out seen yet */
+#define MEMBER_RUN 0x40
 
 #ifdef CORE_DEFINE_MAPS
 #define CORE_MAP
@@ -189,6 +198,12 @@ static __always_inline struct membership *member_current(struct task_struct **re
 	if (!t->bpf_storage)
 		return NULL;
 	return bpf_task_storage_get(&tasks, t, 0, 0);
+}
+
+/* The kernel counts a switch before it tells of it. (sched_info.pcount won't do: one who is preempted on its way to sleep arrives uncounted.) */
+static __always_inline u32 switches_of(struct task_struct *t)
+{
+	return t->nvcsw + t->nivcsw;
 }
 
 static __always_inline u64 positive(s64 x)

@@ -65,8 +65,17 @@ typedef atomic64_t atomic_long_t;
 
 struct bpf_local_storage;
 
+struct rq {
+	u64 clock;
+};
+
+struct cfs_rq {
+	struct rq *rq; /* with CONFIG_FAIR_GROUP_SCHED, as CONFIG_CGROUP_SCHED wants it */
+};
+
 struct sched_entity {
 	u64 exec_start, sum_exec_runtime, prev_sum_exec_runtime, nr_migrations;
+	struct cfs_rq *cfs_rq; /* the same; of the CPU that the task is, or was last, on: for tasks of all classes */
 };
 
 struct sched_info {

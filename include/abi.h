@@ -106,20 +106,21 @@ struct so_cycle_long {
 };
 
 /*
- * Several cycles of one task in a row, whose waits had one reason, summed: the same three parts, in one record. Where SO_DETAIL_SUMMED asks for it. The first one
- * began at time_ns - gap_ns.
+ * Several cycles of one task in a row, in one record: the same three parts, summed. Either short ones whose waits had one reason (SO_DETAIL_SUMMED), or, with
+ * SO_CYCLE_COARSE, all that was between two switches that were recorded. The last one ended at time_ns - ago_ns, the first one began gap_ns before that.
  */
 struct so_cycles {
 	struct so_head head;
 	__u64 gap_ns; /* of all of them */
 	__u64 runq_ns;
 	__u64 stint_ns;
-	__u32 n; /* cycles */
+	__u32 waits; /* cycles in which it waited; the others were left runnable. Coarse: not known, 0 */
 	__u8 wait; /* reason of the waits in them; SO_WAIT_NONE: none had one */
-	__u8 next; /* of the wait that begins now */
-	__u16 flags; /* SO_CYCLE_*, of any of them */
-	__u32 waits; /* cycles in which it waited; the others were left runnable */
-	__u8 pad[12];
+	__u8 next; /* of the wait that began when they ended */
+	__u16 flags; /* SO_CYCLE_*, the same for each of them */
+	__u32 voluntary; /* switches at their ends. Coarse: of the thread since it started, modulo 2^32 */
+	__u32 involuntary;
+	__u64 ago_ns;
 };
 
 #define SO_CYCLE_FIRST 1 /* the task was seen for the first time in this cycle */
@@ -127,6 +128,7 @@ struct so_cycles {
 #define SO_CYCLE_TIMEOUT 4 /* the wait, a poll, lasted as long as its time limit */
 #define SO_CYCLE_IN_POLL 8 /* preempted within a poll: one that does not wait */
 #define SO_CYCLE_IN_YIELD 16 /* gave up the CPU by sched_yield */
+#define SO_CYCLE_COARSE 32 /* of so_cycles: switches in it were not looked at; the kernel's own counts stay exact */
 
 struct so_fork { /* head.tid is the parent */
 	struct so_head head;
@@ -377,10 +379,14 @@ struct so_traffic {
 struct so_lane {
 	__u32 used; /* slots */
 	__u32 busy;
+	/* Lane 0: what CLOCK_MONOTONIC is ahead of this CPU's scheduler's clock, and until when, by the latter, that holds. */
+	__s64 clock_ahead_ns;
+	__u64 clock_until_ns;
 	__u64 seen[SO_KINDS]; /* records offered, lost ones included */
 	__u64 lost[SO_KINDS][SO_LOSS_COUNT];
 	__u64 runs; /* times that a handler took the lane */
 	__u64 events[SO_EVENTS];
+	__u64 pad[6];
 	__u8 slots[SO_BATCH_SLOTS][SO_SLOT_BYTES];
 };
 _Static_assert(sizeof(struct so_lane) % 64 == 0, "lanes must not share a cache line");
@@ -503,9 +509,19 @@ struct so_snap {
 	__u64 rss_peak_bytes; /* the same, highest since the last snapshot */
 	char comm[SO_COMM_BYTES];
 	__u32 parent_tgid; /* of the process's parent */
-	__u32 pad;
+	__u32 run_waits;
+	/* Cycles up to base_ns that were summed and have not been sent, as in so_cycles; all 0: none. */
+	__u64 run_gap_ns;
+	__u64 run_runq_ns;
+	__u64 run_stint_ns;
+	__u32 run_voluntary;
+	__u32 run_involuntary;
+	__u8 run_wait;
+	__u8 pad;
+	__u16 run_flags;
+	__u32 pad2;
 };
-_Static_assert(sizeof(struct so_snap) == 152, "size of so_snap");
+_Static_assert(sizeof(struct so_snap) == 192, "size of so_snap");
 
 enum so_on {
 	SO_ON_WAITING = 0,
@@ -518,6 +534,7 @@ enum so_on {
 #define SO_SNAP_LEADER 2 /* first thread of its process */
 #define SO_SNAP_ROOT 4 /* process that the user named */
 #define SO_SNAP_LIMITED 8 /* the open wait is a poll with a time limit */
+#define SO_SNAP_COARSE 16 /* since base_ns there were switches that were not looked at */
 
 enum so_wait {
 	SO_WAIT_NONE = 0,

@@ -217,13 +217,14 @@ static bool lists_full(const struct agent *a, const struct proc *p)
 }
 
 /* The wait that t was in is over: now it is known what ended it. */
-static void parts_mend(struct task *t, enum state_id rest)
+static void parts_mend(struct task *t, const struct verdict *v)
 {
 	struct waits *l = &t->proc->open;
 
 	for (size_t i = 0; i < l->len; i++)
 		if (l->at[i].tid == t->tid) {
-			l->at[i].rest = rest;
+			if (v->poll) /* else nobody looked when it ended */
+				l->at[i].rest = v->state;
 			l->at[i].tid = 0;
 		}
 	t->parts = false;
@@ -263,8 +264,8 @@ static void cycle_post(struct world *w, struct task *t, const struct cycle_times
 	if (task_is_main(w, t) && !a->start_ns)
 		a->start_ns = from_ns;
 	if (t->parts && c->over && t->proc)
-		parts_mend(t, v.state);
-	if (wait_moves_on(c->wait, p[0].wait + p[1].wait))
+		parts_mend(t, &v);
+	if (!c->several && wait_moves_on(c->wait, p[0].wait + p[1].wait))
 		t->moved_ns = from_ns + p[0].hole + 1; /* the wait's begin, or that of its part since the last look */
 	for (int i = 0; i < 2; i++) {
 		part_post(w, t, c, &v, &p[i], from_ns);

@@ -24,9 +24,10 @@
 #define LOOK_SHARE 20 /* a look, which goes over all tasks of the machine, takes at most this part of the time */
 #define STACKS_DRAIN_MS 20.0 /* with stacks: a process should still be there when its addresses get their names */
 
-/* A handler on another CPU may have taken its time stamp but not yet shown that it staged something: a plain drain leaves that much
- * time alone. The close of an interval interrupts every CPU instead, and is exact. */
-#define SETTLE_NS 2000000ULL
+/* A handler on another CPU may have taken its time stamp but not yet shown that it staged something; that of a switch is read by the scheduler, a moment before
+ * our program runs, and the hypervisor may come between. A plain drain leaves that much time alone. The close of an interval interrupts every CPU
+ * instead, which waits for a switch to be over, and is exact. */
+#define SETTLE_NS 20000000ULL
 
 struct collector {
 	struct observer *observer;

@@ -4,6 +4,7 @@
 
 #define REPEATS_REGULAR 3 /* waits of the same length in a row that make a period */
 #define PERIOD_SLACK_NS 100000
+#define RUN_WAITS_MAX 64 /* more than that the kernel side does not sum */
 #define IDLE_SHARE 10 /* a thread that ran for less than this part of its cycle, and used no socket, did nothing */
 
 static const enum metric_id blocked_metrics[SO_WAITS] = {
@@ -28,6 +29,29 @@ static void loop_turn(struct world *w, struct task *t, const struct so_head *h, 
 	}
 	if (next == SO_WAIT_POLL) {
 		record(w, s, M_LOOP_BUSY_NS, minus(h->time_ns, t->turn_ns));
+		t->turn_ns = 0;
+	}
+}
+
+/* Turns within a run are told by their mean. */
+static void loop_turns(struct world *w, struct task *t, const struct cycles_run *r, uint64_t waits_ns, unsigned wait, unsigned next)
+{
+	uint64_t ran_ns = minus(r->end_ns - r->base_ns, waits_ns);
+	struct sets s = sets_of(w->agents[t->agent], t->proc);
+
+	if (wait == SO_WAIT_POLL) {
+		/* Each wait but the first ended a turn, and the first one did in the record before. */
+		record_sum(w, s, M_LOOP_BUSY_NS, ran_ns / r->waits * (r->waits - 1), r->waits - 1);
+		t->turn_ns = minus(r->end_ns, ran_ns / r->waits);
+	}
+	if (!t->turn_ns)
+		return;
+	if (wait && wait != SO_WAIT_POLL && wait < SO_WAITS) {
+		record_sum(w, s, M_LOOP_BLOCKED_NS, waits_ns, r->waits);
+		record_sum(w, s, blocked_metrics[wait], waits_ns, r->waits);
+	}
+	if (next == SO_WAIT_POLL) {
+		record(w, s, M_LOOP_BUSY_NS, minus(r->end_ns, t->turn_ns));
 		t->turn_ns = 0;
 	}
 }
@@ -57,6 +81,22 @@ static void loop_polling(struct world *w, struct task *t, uint64_t wait_ns, uint
 	record(w, s, M_WAKE_PERIOD_NS, gap_ns);
 }
 
+/* What it used since its last wait is told by now. */
+static void loop_transfers(const struct world *w, struct task *t, unsigned wait)
+{
+	if (wait == SO_WAIT_ACCEPT && !t->transfers && !t->net_opened && !w->blind) /* what it reads next is a client's request, most likely */
+		t->net_last = STATE_IDLE;
+	t->transfers = 0;
+	t->net_first = t->net_opened;
+	t->net_opened = 0;
+}
+
+static void spins_count(struct world *w, const struct task *t, unsigned flags, uint64_t n)
+{
+	if (flags & (SO_CYCLE_IN_POLL | SO_CYCLE_IN_YIELD))
+		count(w, sets_of(w->agents[t->agent], t->proc), flags & SO_CYCLE_IN_POLL ? M_SPINS_POLL : M_SPINS_YIELD, n);
+}
+
 void loop_cycle(struct world *w, struct task *t, const struct so_head *h, uint64_t gap_ns, uint64_t runq_ns, uint64_t stint_ns, unsigned wait,
 		unsigned next, unsigned flags)
 {
@@ -64,11 +104,22 @@ void loop_cycle(struct world *w, struct task *t, const struct so_head *h, uint64
 
 	loop_turn(w, t, h, wait_ns, gap_ns - wait_ns, wait, next);
 	loop_polling(w, t, wait_ns, gap_ns, stint_ns, wait, flags);
-	if (flags & (SO_CYCLE_IN_POLL | SO_CYCLE_IN_YIELD))
-		count(w, sets_of(w->agents[t->agent], t->proc), flags & SO_CYCLE_IN_POLL ? M_SPINS_POLL : M_SPINS_YIELD, 1);
-	if (wait == SO_WAIT_ACCEPT && !t->transfers && !t->net_opened && !w->blind) /* what it reads next is a client's request, most likely */
-		t->net_last = STATE_IDLE;
-	t->transfers = 0;
-	t->net_first = t->net_opened;
-	t->net_opened = 0;
+	spins_count(w, t, flags, 1);
+	loop_transfers(w, t, wait);
+}
+
+void loop_cycles(struct world *w, struct task *t, const struct cycles_run *r, unsigned wait, unsigned next, unsigned flags)
+{
+	uint64_t n = (uint64_t)r->voluntary + r->involuntary, gap_ns = r->end_ns - r->base_ns, wait_ns = minus(gap_ns, r->runq_ns + r->stint_ns);
+
+	if (!wait || r->waits) {
+		loop_turns(w, t, r, wait_ns, wait, next);
+		for (uint32_t i = 0; i < r->waits && i < RUN_WAITS_MAX; i++)
+			loop_polling(w, t, wait_ns / r->waits, gap_ns / r->waits, r->stint_ns / r->waits, wait, flags);
+		spins_count(w, t, flags, n);
+	} else { /* nobody looked */
+		t->turn_ns = 0;
+		t->repeats = 0;
+	}
+	loop_transfers(w, t, wait);
 }

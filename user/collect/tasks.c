@@ -191,34 +191,148 @@ void cycle_record(struct world *w, const struct task *t, uint64_t gap_ns, uint64
 	}
 }
 
+/* Whom a record of cycles is about; NULL: nobody known. */
+static struct task *cycle_task(struct world *w, const struct so_head *h)
+{
+	struct task *t = task_find(w, h->tid);
+	struct agent *a = t ? NULL : agent_by_slot(w, h->agent);
+
+	if (!t && (!a || !(t = task_add(w, a, h->tid, NULL))))
+		w->orphans++;
+	return t;
+}
+
+/* Cycles of t are over, and what it waits for next is known. */
+static void cycle_over(struct world *w, struct task *t, const struct so_head *h, unsigned next, unsigned flags)
+{
+	t->wait = next;
+	t->coarse = false;
+	if (!(flags & SO_CYCLE_DEAD))
+		return;
+	if (task_is_main(w, t))
+		w->agents[t->agent]->end_ns = h->time_ns;
+	task_remove(w, t);
+}
+
+static void switches_count(struct world *w, struct task *t, uint32_t voluntary, uint32_t involuntary)
+{
+	struct sets s = sets_of(w->agents[t->agent], t->proc);
+
+	t->switches[0] += voluntary;
+	t->switches[1] += involuntary;
+	if (voluntary)
+		count(w, s, M_SWITCHES_VOLUNTARY, voluntary);
+	if (involuntary)
+		count(w, s, M_SWITCHES_INVOLUNTARY, involuntary);
+}
+
+/* The kernel's own counts, of a thread whose switches were not looked at: what they are ahead of ours. Each voluntary one is a wait. */
+static void switches_catch_up(struct world *w, struct task *t, uint32_t voluntary, uint32_t involuntary)
+{
+	int32_t more[2] = { (int32_t)(voluntary - t->switches[0]), (int32_t)(involuntary - t->switches[1]) };
+
+	if (t->switches_known) {
+		switches_count(w, t, more[0] > 0 ? more[0] : 0, more[1] > 0 ? more[1] : 0);
+		if (more[0] > 0)
+			count(w, sets_of(w->agents[t->agent], t->proc), M_WAKEUPS, more[0]);
+	}
+	t->switches[0] = voluntary;
+	t->switches[1] = involuntary;
+	t->switches_known = true;
+}
+
 static void apply_cycle(struct world *w, const struct so_head *h, uint64_t gap_ns, uint64_t runq_ns, uint64_t stint_ns, unsigned wait, unsigned next,
 			unsigned flags)
 {
-	struct task *t = task_find(w, h->tid);
-	struct agent *a;
+	struct task *t = cycle_task(w, h);
+	bool voluntary = next || flags & SO_CYCLE_DEAD;
 
-	if (!t) {
-		a = agent_by_slot(w, h->agent);
-		if (!a || !(t = task_add(w, a, h->tid, NULL))) {
-			w->orphans++;
-			return;
-		}
-	}
-	a = w->agents[t->agent];
+	if (!t)
+		return;
 	cycle_record(w, t, gap_ns, runq_ns, stint_ns, wait);
 	if (wait)
 		stacks_wait(w, t, h->time_ns - gap_ns, minus(gap_ns, runq_ns + stint_ns), true);
-	count(w, sets_of(a, t->proc), next || flags & SO_CYCLE_DEAD ? M_SWITCHES_VOLUNTARY : M_SWITCHES_INVOLUNTARY, 1);
+	switches_count(w, t, voluntary, !voluntary);
 	account_post(w, t,
 		     &(struct cycle_times){ .base_ns = h->time_ns - gap_ns, .now_ns = h->time_ns, .runq_ns = runq_ns, .stint_ns = stint_ns,
 					    .wait = wait, .first = flags & SO_CYCLE_FIRST, .timeout = flags & SO_CYCLE_TIMEOUT, .over = true });
 	loop_cycle(w, t, h, gap_ns, runq_ns, stint_ns, wait, next, flags);
-	t->wait = next;
-	if (!(flags & SO_CYCLE_DEAD))
+	cycle_over(w, t, h, next, flags);
+}
+
+/* Values of which only sums are known. */
+static void run_record(struct world *w, const struct task *t, const struct cycles_run *r, unsigned wait)
+{
+	struct sets s = sets_of(w->agents[t->agent], t->proc);
+	uint64_t n = (uint64_t)r->voluntary + r->involuntary;
+
+	record_sum(w, s, M_ONCPU_NS, r->stint_ns, n);
+	record_sum(w, s, M_RUNQ_NS, r->runq_ns, n);
+	if (r->waits && wait && wait < SO_WAITS) {
+		count(w, s, M_WAKEUPS, r->waits);
+		record_sum(w, s, wait_metrics[wait], minus(r->end_ns - r->base_ns, r->runq_ns + r->stint_ns), r->waits);
+	}
+}
+
+/* Posts what of a run has not been posted yet: a snapshot may have seen its begin. */
+static void run_post(struct world *w, struct task *t, const struct cycles_run *run, unsigned wait, unsigned next, unsigned flags)
+{
+	struct cycles_run *told = &t->run, r = *run;
+
+	if (told->base_ns != r.base_ns)
+		*told = (struct cycles_run){ .base_ns = r.base_ns, .end_ns = r.base_ns };
+	if (r.end_ns <= told->end_ns)
 		return;
-	if (task_is_main(w, t))
-		a->end_ns = h->time_ns;
-	task_remove(w, t);
+	r.base_ns = told->end_ns;
+	r.runq_ns = minus(run->runq_ns, told->runq_ns);
+	r.stint_ns = minus(run->stint_ns, told->stint_ns);
+	r.waits = minus(run->waits, told->waits);
+	r.voluntary = minus(run->voluntary, told->voluntary);
+	r.involuntary = minus(run->involuntary, told->involuntary);
+	*told = *run;
+	run_record(w, t, &r, wait);
+	switches_count(w, t, r.voluntary, r.involuntary);
+	account_post(w, t,
+		     &(struct cycle_times){ .base_ns = r.base_ns, .now_ns = r.end_ns, .runq_ns = r.runq_ns, .stint_ns = r.stint_ns, .wait = wait,
+					    .timeout = flags & SO_CYCLE_TIMEOUT, .over = true, .several = true });
+	loop_cycles(w, t, &r, wait, next, flags);
+}
+
+static void apply_cycles(struct world *w, const struct so_cycles *r)
+{
+	struct task *t = cycle_task(w, &r->head);
+	struct cycles_run run = { .base_ns = r->head.time_ns - r->ago_ns - r->gap_ns, .end_ns = r->head.time_ns - r->ago_ns, .runq_ns = r->runq_ns,
+				  .stint_ns = r->stint_ns, .waits = r->waits, .voluntary = r->voluntary, .involuntary = r->involuntary };
+
+	if (!t)
+		return;
+	if (r->flags & SO_CYCLE_COARSE) {
+		switches_catch_up(w, t, r->voluntary, r->involuntary);
+		account_post(w, t,
+			     &(struct cycle_times){ .base_ns = run.base_ns, .now_ns = run.end_ns, .runq_ns = r->runq_ns, .stint_ns = r->stint_ns,
+						    .wait = r->wait, .first = r->flags & SO_CYCLE_FIRST, .over = true, .several = true });
+		loop_cycles(w, t, &run, r->wait, r->next, r->flags);
+	} else {
+		run_post(w, t, &run, r->wait, r->next, r->flags);
+	}
+	cycle_over(w, t, &r->head, r->next, r->flags);
+}
+
+void task_snap(struct world *w, struct task *t, const struct so_snap *s)
+{
+	struct cycles_run run = { .base_ns = s->base_ns - s->run_gap_ns, .end_ns = s->base_ns, .runq_ns = s->run_runq_ns, .stint_ns = s->run_stint_ns,
+				  .waits = s->run_waits, .voluntary = s->run_voluntary, .involuntary = s->run_involuntary };
+
+	if (run.voluntary || run.involuntary)
+		run_post(w, t, &run, s->run_wait, s->wait, s->run_flags);
+	t->coarse = s->flags & SO_SNAP_COARSE;
+	if (t->coarse) {
+		switches_catch_up(w, t, s->switches_voluntary, s->switches_involuntary);
+	} else { /* records count them; what the kernel means by it may differ where a signal came between */
+		t->switches[0] = s->switches_voluntary;
+		t->switches[1] = s->switches_involuntary;
+		t->switches_known = true;
+	}
 }
 
 void task_count(struct world *w, struct task *t, const uint64_t now[COUNT_IDS])
@@ -286,7 +400,7 @@ static void apply_fork(struct world *w, const struct so_fork *r)
 	t = task_add(w, a, r->child_tid, p);
 	if (!t)
 		return;
-	t->counted = true;
+	t->counted = t->switches_known = true;
 	t->books.until_ns = r->head.time_ns;
 }
 
@@ -397,6 +511,9 @@ void tasks_record(struct world *w, const struct so_head *h)
 		apply_cycle(w, h, r->gap_ns, r->runq_ns, r->stint_ns, r->wait, r->next, r->flags);
 		break;
 	}
+	case SO_CYCLES:
+		apply_cycles(w, (const void *)h);
+		break;
 	case SO_FORK:
 		apply_fork(w, (const void *)h);
 		break;
@@ -413,6 +530,8 @@ void task_open_record(struct world *w, struct task *t)
 {
 	const struct books *b = &t->books;
 
+	if (t->coarse) /* of how many cycles that is, nobody knows */
+		return;
 	if (t->wait)
 		stacks_wait(w, t, b->base_ns, b->wait_ns, true);
 	if (b->stint_ns)

@@ -188,6 +188,22 @@ void record(const struct world *w, struct sets s, enum metric_id m, uint64_t val
 			metric_record(s.of[i], m, value);
 }
 
+void record_sum(const struct world *w, struct sets s, enum metric_id m, uint64_t sum, uint64_t n)
+{
+	uint64_t mean, above;
+
+	if (!n || !w->probe_on[metric_infos[m].probe])
+		return;
+	mean = sum / n;
+	above = sum % n; /* so many are one higher */
+	for (int i = 0; i < s.len; i++) {
+		if (above && !metric_record(s.of[i], m, mean + 1))
+			hist_record_n(s.of[i]->hist[m], mean + 1, above - 1);
+		if (!metric_record(s.of[i], m, mean))
+			hist_record_n(s.of[i]->hist[m], mean, n - above - 1);
+	}
+}
+
 void agent_end(struct world *w, struct agent *a)
 {
 	if (!a->alive)
@@ -260,6 +276,7 @@ void world_record(struct world *w, const struct so_head *h)
 	switch (h->kind) {
 	case SO_CYCLE:
 	case SO_CYCLE_LONG:
+	case SO_CYCLES:
 	case SO_FORK:
 	case SO_EXEC:
 	case SO_EXIT:
@@ -413,13 +430,14 @@ void world_snap(struct world *w, const struct so_snap *s)
 	task_set_proc(t, p);
 	proc_set_parent(w, p, s->parent_tgid);
 	t->seen = p->seen = true;
+	task_snap(w, t, s);
 	t->wait = s->wait;
 	task_count(w, t,
 		   (const uint64_t[COUNT_IDS]){ s->faults_minor, s->faults_major, s->migrations, s->utime_ns, s->stime_ns, s->exec_ns });
 	account_post(w, t,
 		     &(struct cycle_times){ .base_ns = s->base_ns, .now_ns = s->now_ns, .runq_ns = s->runq_ns, .stint_ns = s->stint_ns,
-					    .wait = s->wait, .limited = s->flags & SO_SNAP_LIMITED });
-	if (s->wait && s->base_ns < w->boundary_ns)
+					    .wait = s->wait, .limited = s->flags & SO_SNAP_LIMITED, .several = s->flags & SO_SNAP_COARSE });
+	if (s->wait && !t->coarse && s->base_ns < w->boundary_ns)
 		stacks_wait(w, t, s->base_ns, snap_wait_ns(w, s), false);
 	if (s->flags & SO_SNAP_LEADER) {
 		p->rss = s->rss_bytes;

@@ -94,6 +94,12 @@ struct resize { /* a block that a thread reallocates */
 	struct freed block;
 };
 
+/* Cycles of a thread that the kernel side summed, from base_ns on: all of them, or what is known of them so far. */
+struct cycles_run {
+	uint64_t base_ns, end_ns, runq_ns, stint_ns;
+	uint32_t waits, voluntary, involuntary;
+};
+
 struct task {
 	uint32_t tid;
 	int agent;
@@ -110,6 +116,10 @@ struct task {
 	uint64_t moved_ns; /* when it last turned to something else than reading answers */
 	uint64_t last[COUNT_IDS];
 	struct books books;
+	struct cycles_run run; /* what has been posted of the last run */
+	uint32_t switches[2]; /* voluntary, involuntary, since it started, modulo 2^32: what the kernel would say */
+	bool switches_known;
+	bool coarse; /* of its open cycle, switches were not looked at */
 	int64_t main_skip_ns; /* of its next posting to the main ledger, which another thread kept so far; negative: missing there */
 	uint64_t turn_ns; /* begin of the present turn of its event loop; 0: none */
 	uint64_t period_ns; /* of its idle wake-ups */
@@ -253,6 +263,8 @@ struct sets {
 struct sets sets_of(struct agent *a, const struct proc *p);
 void count(const struct world *w, struct sets s, enum metric_id m, uint64_t n);
 void record(const struct world *w, struct sets s, enum metric_id m, uint64_t value);
+/* Records n values, of which only the sum is known: as n times the mean. The sum stays exact. */
+void record_sum(const struct world *w, struct sets s, enum metric_id m, uint64_t sum, uint64_t n);
 struct agent *agent_by_slot(const struct world *w, unsigned slot);
 /* Its root process is gone. */
 void agent_end(struct world *w, struct agent *a);
@@ -276,6 +288,8 @@ bool task_is_main(const struct world *w, const struct task *t);
 /* Counts one scheduling cycle in the histograms. */
 void cycle_record(struct world *w, const struct task *t, uint64_t gap_ns, uint64_t runq_ns, uint64_t stint_ns, unsigned wait);
 void tasks_record(struct world *w, const struct so_head *h);
+/* Cycles that a snapshot found summed and not sent, and switches that were not looked at. */
+void task_snap(struct world *w, struct task *t, const struct so_snap *s);
 
 /* account.c */
 struct cycle_times {
@@ -285,6 +299,7 @@ struct cycle_times {
 	bool limited; /* the wait is a poll with a time limit */
 	bool timeout; /* which ended it */
 	bool over; /* the cycle is complete */
+	bool several; /* sums of several cycles */
 };
 /* Posts a cycle, or what has passed of it, to the ledgers. */
 void account_post(struct world *w, struct task *t, const struct cycle_times *c);
@@ -328,6 +343,8 @@ void allocations_close(struct agent *a, uint64_t now_ns); /* at the end of an in
 /* loops.c */
 void loop_cycle(struct world *w, struct task *t, const struct so_head *h, uint64_t gap_ns, uint64_t runq_ns, uint64_t stint_ns, unsigned wait,
 		unsigned next, unsigned flags);
+/* The same for n cycles of t up to end_ns, waits of them with a wait, of which the sums are known; waits 0 and wait other than SO_WAIT_NONE: not even how many. */
+void loop_cycles(struct world *w, struct task *t, const struct cycles_run *r, unsigned wait, unsigned next, unsigned flags);
 
 static inline uint64_t minus(uint64_t a, uint64_t b)
 {
