@@ -103,10 +103,20 @@ static __always_inline void trap_learn(const struct heap_window *w, struct heap_
 	t->traps++;
 }
 
+/* What else comes into traps: interrupts, and other tasks. More than the rest of the window it can't take from it: half of it on average. */
+static __always_inline void came_learn(const struct heap_window *w, struct heap_tally *t, u64 gap)
+{
+	u64 usual = t->trap_ns, most = w->length_ns / 2;
+
+	t->pairs++;
+	if (gap > usual)
+		t->came_ns += gap - usual < most ? gap - usual : most;
+}
+
 /* What a trap that can't be measured takes: as those that can. */
 static __always_inline u64 trap_assumed(const struct heap_window *w, const struct heap_tally *t)
 {
-	return t->trap_ns ? t->trap_ns : w->trap_ns;
+	return (t->trap_ns ? t->trap_ns : w->trap_ns) + w->came_ns;
 }
 
 /* The second breakpoint: what has passed since the first one was the trap alone. */
@@ -118,8 +128,10 @@ static __always_inline void second_hit(const struct heap_window *w, struct heap_
 		return;
 	t->paired = 0;
 	t->trapped_ns += gap - t->assumed_ns; /* instead of what was assumed at the first */
-	if (t->firsts < w->limit) /* the last one is being taken back */
+	if (t->firsts < w->limit) { /* the last one is being taken back */
 		trap_learn(w, t, gap);
+		came_learn(w, t, gap);
+	}
 	t->out_ns = bpf_ktime_get_ns();
 	t->trapped_ns += t->out_ns - now + trap_assumed(w, t);
 }
@@ -129,24 +141,24 @@ static __always_inline void allocation_seen(struct bpf_perf_event_data *ctx, con
 {
 	struct task_struct *task;
 	struct membership *m = member_current(&task);
+	u32 copies;
 
 	if (!m || !m->agent)
 		return;
-	if (bpf_get_prandom_u32() <= w->keep) {
-		if (bytes >> 32)
-			emit(so_alloc_long, r, SO_ALLOC_LONG, m->agent, task->pid) {
-				r->address = 0;
-				r->bytes = bytes;
-				r->site = 0;
-				__builtin_memset(r->pad, 0, sizeof(r->pad));
-			}
-		else
-			emit(so_alloc, r, SO_ALLOC, m->agent, task->pid) {
-				r->address = 0;
-				r->bytes = bytes;
-				r->site = 0;
-			}
-	}
+	copies = w->copies + (bpf_get_prandom_u32() <= w->more);
+	if (copies && bytes >> 32)
+		emit(so_alloc_long, r, SO_ALLOC_LONG, m->agent, task->pid) {
+			r->address = 0;
+			r->bytes = bytes;
+			r->site = copies;
+			__builtin_memset(r->pad, 0, sizeof(r->pad));
+		}
+	else if (copies)
+		emit(so_alloc, r, SO_ALLOC, m->agent, task->pid) {
+			r->address = 0;
+			r->bytes = bytes;
+			r->site = copies;
+		}
 	if (bpf_get_prandom_u32() <= w->capture)
 		stack_capture(ctx, SO_SAMPLE_ALLOC, task, m, bytes, bytes * w->stands_for);
 }
@@ -163,7 +175,9 @@ static __always_inline void call_take(struct bpf_perf_event_data *ctx, const str
 	bytes = call_bytes(w, &ctx->regs);
 	t->calls++;
 	t->call_bytes += bytes;
-	if (t->at_ns < from || t->at_ns >= end)
+	/* Where only sizes are asked for, time matters little, and may come out below 0 where a trap takes longer than the time between calls. The call that a
+	 * window begins with is one after a long pause more often than others. */
+	if (t->at_ns >= end || (w->sizes ? !t->at_ns : t->at_ns < from))
 		return;
 	t->counted++;
 	t->bytes += bytes;

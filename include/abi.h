@@ -255,7 +255,7 @@ struct so_alloc {
 	struct so_head head;
 	__u64 address; /* of the user's process */
 	__u32 bytes; /* that were asked for */
-	__u32 site; /* key of the stack that asked (see so_stack.key); 0: not known */
+	__u32 site; /* key of the stack that asked (see so_stack.key); 0: not known. address 0: so often the size counts */
 };
 
 struct so_alloc_long { /* the same from 4 GiB */

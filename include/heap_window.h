@@ -21,11 +21,13 @@ struct heap_window {
 	__u32 tgid;
 	__u32 args; /* enum heap_args */
 	__u32 nests_below; /* calls whose first argument is less come by another function of the allocator again, where they count */
-	__u32 keep; /* probability, of 2^32 - 1, that the size goes into the histogram */
+	__u32 copies; /* how often a size goes into the histogram */
+	__u32 more; /* probability, of 2^32 - 1, that it does once more */
 	__u32 capture; /* the same for the stack */
 	__u32 stands_for; /* allocations that a stack stands for */
 	__u32 limit; /* of hits of the first breakpoint */
-	__u32 pad;
+	__u32 sizes; /* 1: all calls count up to the end but the one that the window begins with */
+	__u32 came_ns; /* taken out with each trap that is not measured, for what else comes into it */
 	__u64 second; /* address of the second breakpoint; 0: none */
 	__u64 origin_limit_ns; /* when the window begins at the latest, CLOCK_MONOTONIC */
 	__u64 skip_ns, length_ns; /* of the process's own time: from its begin to what counts, and how long that is */
@@ -54,7 +56,9 @@ struct heap_tally { /* of the thread */
 	__u64 call_bytes;
 	__u64 trap_ns; /* of late; 0: not measured */
 	__u64 assumed_ns; /* for the last trap of the first breakpoint */
-	__u64 pad2[2];
+	__u64 came_ns; /* by which traps were longer than those of late, each by half of the window's length at most */
+	__u32 pairs; /* all, also those that were too long to learn from */
+	__u32 pad;
 };
 _Static_assert(sizeof(struct heap_tally) == 128, "size of heap_tally");
 

@@ -86,7 +86,7 @@ static void test_same_result(void **state)
 	assert_int_equal(w->value[0], alone->value[0]);
 	assert_true(seen.data.windows > 0);
 	assert_true(seen.data.samples > 0);
-	assert_in_range(hist_count(a, M_HEAP_ALLOC_BYTES), 1, seen.data.samples);
+	assert_true(hist_count(a, M_HEAP_ALLOC_BYTES) > 0);
 	assert_int_equal(a->metrics.hist[M_HEAP_ALLOC_BYTES]->min, BYTES);
 	assert_true(a->metrics.hist[M_HEAP_ALLOC_BYTES]->max < BYTES + SIZES);
 }

@@ -397,6 +397,13 @@ static void tell_alloc(uint64_t now_ns, uint64_t address, uint32_t bytes)
 	world_record(world, &r.head);
 }
 
+static void tell_sampled(uint64_t now_ns, uint32_t bytes, uint32_t copies)
+{
+	const struct so_alloc r = { { SO_ALLOC, 1, 1, 10, now_ns }, 0, bytes, copies };
+
+	world_record(world, &r.head);
+}
+
 static void tell_free(uint64_t now_ns, uint64_t address, uint64_t flags)
 {
 	const struct so_free r = { { SO_FREE, 1, 1, 10, now_ns }, address, flags };
@@ -424,12 +431,13 @@ static void records_become_figures(void **state)
 	tell_free(2 * S + 10, 0x2000, SO_FREE_MAYBE); /* and one that fails */
 	tell_free(2 * S + 11, 0x2000, SO_FREE_NOT);
 	tell_alloc(2 * S + 12, 0, 50); /* of a sampling window: only its size */
+	tell_sampled(2 * S + 13, 1000, 3); /* which counts three times */
 	a = closed();
 	assert_int_equal(a->metrics.value[M_HEAP_ALLOCS], 3);
 	assert_int_equal(a->metrics.value[M_HEAP_FREES], 3);
 	assert_int_equal(a->metrics.value[M_HEAP_LIVE_BLOCKS], 1);
 	assert_int_equal(a->metrics.value[M_HEAP_LIVE_BYTES], 300);
-	assert_int_equal(hist_sum(a, M_HEAP_ALLOC_BYTES), 650);
+	assert_int_equal(hist_sum(a, M_HEAP_ALLOC_BYTES), 650 + 3 * 1000);
 	assert_int_equal(a->metrics.hist[M_HEAP_LIFETIME_NS]->count, 2);
 	assert_int_equal(hist_sum(a, M_HEAP_LIFETIME_NS), 5 + 7);
 	assert_int_equal(a->heap.mode, HEAP_FULL);

@@ -160,6 +160,81 @@ static void test_weight(void **state)
 	assert_true(fabs(stood / (WINDOWS * every_s) / p.rate - 1) < 0.05);
 }
 
+/* ---- windows for sizes ---- */
+
+#define SIZES_TRAP_S 10e-6 /* what a trap takes, or up to a third more or less: it is not measured there */
+
+static struct heap_tally look_sizes(const struct process *p, double length_s)
+{
+	double start = p->pick(), own = 0, before = start, end = length_s + LIMIT * SIZES_TRAP_S;
+	struct heap_tally t = {};
+
+	for (double at = p->next(start); t.hits < LIMIT && at - start + t.hits * SIZES_TRAP_S < end; at = p->next(at)) {
+		own += t.hits ? at - before + SIZES_TRAP_S * (unit() - 0.5) * 0.66 : 0;
+		before = at;
+		t.at_ns = (int64_t)(own * 1e9);
+		t.firsts++;
+		t.calls++;
+		t.counted += t.hits++ && own < length_s;
+	}
+	return t;
+}
+
+struct sizes_seen {
+	double counted, stood; /* a window */
+	double cut; /* share of those that saw any */
+};
+
+static struct sizes_seen sizes_look(const struct process *p)
+{
+	struct sizes_seen r = {};
+	struct heap_plan plan;
+	double any = 0;
+
+	srandom(11);
+	heap_plan_init(&plan);
+	for (int i = 0; i < WARM_UP + WINDOWS; i++) {
+		double length_s = heap_plan_sizes_s(&plan, LIMIT * SIZES_TRAP_S), weight = heap_plan_weight_sizes(&plan, 1, 1);
+		struct heap_tally t = look_sizes(p, length_s);
+		struct heap_sight s = heap_plan_read_sizes(&t, LIMIT, length_s, TRAP_ERROR_S);
+
+		assert_true(s.sizes && s.rate == 0 && s.seen_s > 0 && s.seen_s <= length_s);
+		heap_plan_adapt(&plan, &s);
+		if (i < WARM_UP)
+			continue;
+		r.counted += (double)s.counted / WINDOWS;
+		r.stood += s.counted * weight / WINDOWS;
+		any += s.any;
+		r.cut += s.cut;
+	}
+	assert_int_equal(plan.windows, 0); /* they say no rate */
+	assert_true(plan.rate == 0);
+	r.cut /= any;
+	return r;
+}
+
+static double next_fast(double at)
+{
+	return (floor(at / 50e-9 + 1e-3) + 1) * 50e-9;
+}
+
+/* What a size stands for is what it should be up to where traps hide the time between calls; and where they do, all hits but the first are of use. */
+static void test_sizes(void **state)
+{
+	struct sizes_seen poisson = sizes_look(&(struct process){ 20000, pick_any, next_poisson });
+	struct sizes_seen even = sizes_look(&(struct process){ 50000, pick_any, next_even });
+	struct sizes_seen fast = sizes_look(&(struct process){ 20e6, pick_any, next_fast });
+
+	(void)state;
+	if (fabs(poisson.stood / 20000 - 1) > 0.1 || fabs(even.stood / 50000 - 1) > 0.2)
+		fail_msg("%.0f for 20,000, %.0f for 50,000", poisson.stood, even.stood);
+	assert_true(poisson.cut < 0.25 && even.cut < 0.25);
+	assert_true(poisson.counted > 0.4 * LIMIT && even.counted > 0.5 * LIMIT);
+	if (fast.counted < 0.95 * (LIMIT - 1))
+		fail_msg("%.1f counted of %d", fast.counted, LIMIT - 1);
+	assert_true(fast.stood > 200e3); /* and as far as can be told, it is fast */
+}
+
 /* Faster than a trap's duration is known, the error says so. */
 static void test_error(void **state)
 {
@@ -200,6 +275,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fair),
 		cmocka_unit_test(test_weight),
+		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_error),
 		cmocka_unit_test(test_nothing_seen),
 	};

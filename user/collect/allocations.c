@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 #include "collect/world_model.h"
 
+#define COPIES_MAX 1024
+
 static void gc_record(struct world *w, struct sets s, const struct so_gc *r)
 {
 	static const enum metric_id by_generation[] = {
@@ -47,15 +49,18 @@ static void resize_end(struct world *w, struct agent *a, struct task *t, bool fa
 	r->since_ns = 0;
 }
 
-/* Address 0: a sampling window saw it, and nothing else of the block's life. */
+/* Address 0: a sampling window saw it, and nothing else of the block's life; it counts `site` times, as its window stands for more calls than others. */
 static void alloc_record(struct world *w, struct agent *a, struct task *t, uint64_t address, uint64_t bytes, uint32_t site)
 {
 	struct proc *p = t ? t->proc : NULL;
 	struct sets s = sets_of(a, p);
 
 	record(w, s, M_HEAP_ALLOC_BYTES, bytes);
-	if (!address)
+	if (!address) {
+		for (uint32_t i = 1; i < site && i < COPIES_MAX; i++)
+			record(w, s, M_HEAP_ALLOC_BYTES, bytes);
 		return;
+	}
 	count(w, s, M_HEAP_ALLOCS, 1);
 	if (t)
 		resize_end(w, a, t, false);

@@ -354,6 +354,48 @@ int allocator_find(pid_t pid, struct allocator *ret, char *why, size_t why_len)
 	return 0;
 }
 
+static bool is_own(const struct allocator *a, const struct mapped_file *m)
+{
+	for (int i = 0; i < a->files_len; i++)
+		if (a->files[i].start == m->start)
+			return true;
+	return false;
+}
+
+/* A C library whose malloc another file's stands before is no surprise. */
+static bool other_malloc(pid_t pid, const struct allocator *a, const struct mapped_file *m)
+{
+	struct allocator named;
+	struct symbols s;
+
+	if (is_own(a, m) || !symbols_of(pid, m, &s) || !s.fns[ALLOC_MALLOC].offset)
+		return false;
+	name_take(&named, m, &s); /* tcmalloc has glibc's names, too */
+	return strcmp(named.name, "glibc") && strcmp(named.name, "musl") && strncmp(base_name(m->name), "ld-", strlen("ld-"));
+}
+
+bool allocator_other(pid_t pid, const struct allocator *a, uint64_t *known, char *why, size_t why_len)
+{
+	_cleanup_free_ struct mapped_file *files = calloc(FILES_MAX, sizeof(*files));
+	int n = files ? mapped_files(pid, files, FILES_MAX) : 0;
+	uint64_t sum = 1;
+	char name[256];
+
+	for (int i = 0; i < n; i++)
+		sum = sum * 31 + files[i].start + files[i].inode;
+	if (n <= 0 || sum == *known)
+		return false;
+	*known = sum;
+	for (int i = 0; i < n; i++) {
+		if (!other_malloc(pid, a, &files[i]))
+			continue;
+		snprintf(why, why_len, "%s (pid %d) has another malloc in %s, besides %s's: what it asks of that one is not observed",
+			 program_name(pid, name, sizeof(name)), (int)pid, base_name(text_sanitize(files[i].name)), a->name);
+		return true;
+	}
+	return false;
+}
+
 bool allocator_stands(pid_t pid, const struct allocator *a)
 {
 	for (int i = 0; i < a->files_len; i++) {

@@ -53,6 +53,9 @@ struct allocator {
 /* Finds it. 0; -ESRCH: the process is gone; -EAGAIN: it has not mapped its libraries yet; -ENOENT: no symbols (why: in which file); -ENOTSUP: a
  * 32-bit process, or another machine's (why). */
 int allocator_find(pid_t pid, struct allocator *ret, char *why, size_t why_len);
+/* Whether a library has come into the process that has another malloc, which programs reach only by asking for it by hand (dlsym), so that it is not observed: looked
+ * for again when other files are mapped than those that *known stands for (0 at first), as the caller keeps it. why: which one. */
+bool allocator_other(pid_t pid, const struct allocator *a, uint64_t *known, char *why, size_t why_len);
 /* Whether what it found still stands: the files are mapped where they were. */
 bool allocator_stands(pid_t pid, const struct allocator *a);
 

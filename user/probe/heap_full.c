@@ -60,6 +60,7 @@ struct watched {
 	pid_t pid;
 	unsigned slot;
 	int tries;
+	uint64_t files_known; /* see allocator_other */
 	bool attached, told, replaced, seen, executed; /* replaced: its allocator is gone; seen: has been observed; executed: since a program of its own began */
 	uint64_t due_ns, since_ns;
 	struct allocator allocator;
@@ -285,6 +286,8 @@ static bool look(struct heap_full *h, struct watched *w)
 	if (w->attached) {
 		if (allocator_stands(w->pid, &w->allocator)) {
 			heap_code_update(h->code_fd, w->pid);
+			if (allocator_other(w->pid, &w->allocator, &w->files_known, why, sizeof(why)))
+				note_named(h, w, why);
 			w->due_ns = clock_ns() + LOOK_AGAIN_NS;
 			return true;
 		}

@@ -21,7 +21,7 @@
 /* Shares of the probability that all processes, and all functions, have alike: what did nothing so far may begin to. */
 #define PROC_FLOOR 0.3
 #define FN_FLOOR 0.08
-#define UNKNOWN_WINDOWS 0.5 /* after so many that saw nothing, a function is taken for half as busy as the busiest one */
+#define UNKNOWN_WINDOWS 1.0 /* after so many that saw nothing, a function is taken for a quarter as busy as the busiest one; after more, by their square less */
 
 enum proc_state {
 	PROC_UNKNOWN, /* to be looked at when due */
@@ -39,6 +39,7 @@ struct heap_proc {
 	uint64_t cpu_ns; /* CPU time at the last look */
 	double cpu; /* CPU time a second, smoothed */
 	uint64_t mm;
+	uint64_t files_known; /* see allocator_other */
 	struct allocator *allocator;
 	uint64_t seconds[ALLOC_FN_COUNT];
 	struct heap_plan plans[ALLOC_FN_COUNT];
@@ -98,6 +99,7 @@ static void proc_forget(struct heap_procs *p, struct heap_proc *q)
 	q->looks = 0;
 	q->due_ns = 0;
 	q->mm = 0;
+	q->files_known = 0;
 	q->serial = ++p->serial;
 	for (int i = 0; i < ALLOC_FN_COUNT; i++)
 		heap_plan_init(&q->plans[i]);
@@ -234,7 +236,9 @@ static double fns_score(const struct heap_proc *q, double ret[ALLOC_FN_COUNT], i
 		if (fn_there(q, i) && q->plans[i].rate > most)
 			most = q->plans[i].rate;
 	for (int i = 1; i < ALLOC_FN_COUNT; i++) {
-		ret[i] = fn_there(q, i) ? q->plans[i].rate + most * UNKNOWN_WINDOWS / (UNKNOWN_WINDOWS + q->plans[i].windows) : 0;
+		double unknown = UNKNOWN_WINDOWS / (UNKNOWN_WINDOWS + q->plans[i].windows);
+
+		ret[i] = fn_there(q, i) ? q->plans[i].rate + most * unknown * unknown : 0;
 		sum += ret[i];
 		*ret_len += fn_there(q, i);
 	}
@@ -299,15 +303,33 @@ unsigned heap_procs_pick(struct heap_procs *p, struct heap_pick *ret)
 		if (!allocator_stands(q->pid, q->allocator))
 			proc_forget(p, q);
 		q->due_ns = q->state == PROC_FOUND ? now + STANDS_NS : 0;
+		ret->check = q->state == PROC_FOUND;
 	}
 	ret->pid = q->pid;
 	ret->serial = q->serial;
 	if (q->state != PROC_FOUND)
 		return agents;
+	if (ret->check) {
+		ret->allocator = *q->allocator;
+		ret->files_known = q->files_known;
+	}
 	ret->fn = fn_choose(q, &of_fns);
 	ret->probability = of_procs * of_fns;
 	pick_fill(ret, q);
 	return agents;
+}
+
+bool heap_procs_other(struct heap_pick *k, char *why, size_t why_len)
+{
+	return allocator_other(k->pid, &k->allocator, &k->files_known, why, why_len);
+}
+
+void heap_procs_checked(struct heap_procs *p, const struct heap_pick *k)
+{
+	int i = proc_index(p, k->pid);
+
+	if (i >= 0 && p->procs[i]->serial == k->serial)
+		p->procs[i]->files_known = k->files_known;
 }
 
 bool heap_procs_same(struct heap_procs *p, const struct heap_pick *k, uint64_t mm)

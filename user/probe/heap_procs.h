@@ -24,6 +24,9 @@ struct heap_pick {
 	uint32_t nests_below; /* see struct heap_window */
 	struct heap_plan plan;
 	__typeof__(((struct heap_window *)0)->ranges[0]) ranges[HEAP_RANGES];
+	bool check; /* it is time to look for another allocator (allocator_other) */
+	uint64_t files_known;
+	struct allocator allocator; /* for that */
 	struct allocator *found; /* by heap_procs_look */
 	uint64_t seconds[ALLOC_FN_COUNT]; /* the same: second places */
 };
@@ -40,6 +43,9 @@ unsigned heap_procs_pick(struct heap_procs *p, struct heap_pick *ret);
 /* Finds the process's allocator, without touching heap_procs; and takes in what it found. */
 int heap_procs_look(struct heap_pick *k, char *why, size_t why_len);
 void heap_procs_looked(struct heap_procs *p, struct heap_pick *k, int err);
+/* Looks whether another allocator has come, without touching heap_procs; and takes in what is known of it now. True: why says which. */
+bool heap_procs_other(struct heap_pick *k, char *why, size_t why_len);
+void heap_procs_checked(struct heap_procs *p, const struct heap_pick *k);
 /* Whether the process is the one that was chosen, and has the memory map mm (0: not seen) that it had before. */
 bool heap_procs_same(struct heap_procs *p, const struct heap_pick *k, uint64_t mm);
 /* Takes in the plan. */

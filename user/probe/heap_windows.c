@@ -41,9 +41,15 @@
 #define CAPTURES 2 /* stacks of a window, on average */
 #define TRAP_ERROR 0.05 /* by how much of it a trap may differ from its measure: a process runs slower just after it, its caches being cold */
 #define TRAP_SMOOTH 0.05
+/* Part that is taken out of what comes into traps. Without it the rate is low (0.65 of the true one at 100 k/s with other load on the machine); with all of it, it
+ * is high, since some of that would have come into the window without traps, too. So it is half, and the rest is the interval's. */
+#define CAME_OUT 0.5
 #define TRAPS_MIN 4 /* of fewer nothing is learned */
 #define CYCLE_SMOOTH 0.02
-#define WEIGHT_DECAY 0.98 /* a window */
+#define WEIGHT_SMOOTH 0.1
+#define COPIES_MAX 1000
+#define SIZES_PART 0.5 /* of the windows of a process that allocates faster than single breakpoints can tell are for sizes alone */
+#define SIZES_AFTER 8 /* windows, of which the rate is known first */
 
 struct pending { /* of an agent, until the collector's thread takes it */
 	struct heap_data data;
@@ -53,7 +59,7 @@ struct pending { /* of an agent, until the collector's thread takes it */
 struct note {
 	struct note *next;
 	unsigned slot;
-	char text[200];
+	char text[256];
 };
 
 struct heap_windows {
@@ -63,6 +69,7 @@ struct heap_windows {
 	struct heap_trap trap;
 	double intensity; /* windows a second, of one agent, in the time that no window is open */
 	double part; /* of them that are opened */
+	double came_ns; /* by which a trap takes longer on average, since something else comes into it */
 	double cycle_s; /* from one window to the next, smoothed */
 	pthread_t thread;
 	bool thread_runs;
@@ -71,7 +78,7 @@ struct heap_windows {
 	bool stop;
 	struct heap_procs *procs;
 	struct pending pending[SO_MAX_AGENTS];
-	double weights[SO_MAX_AGENTS]; /* allocations that one that was seen stands for: the most of late */
+	double weights[SO_MAX_AGENTS]; /* allocations that one that was seen stands for, on average of late: as one it goes into the histogram; 0: not known */
 	bool full_noted[SO_MAX_AGENTS];
 	struct note *notes, **notes_end;
 };
@@ -98,7 +105,9 @@ static double random_unit(void)
 struct window {
 	struct heap_pick pick;
 	struct heap_places places;
-	double skip_s, weight;
+	bool sizes; /* for these alone */
+	double length_s, skip_s;
+	double sizes_weight; /* allocations that a size stands for */
 	uint64_t open_ns; /* how long it was open */
 };
 
@@ -111,26 +120,34 @@ static void window_order(struct heap_windows *h, struct window *w, unsigned agen
 {
 	const struct heap_pick *k = &w->pick;
 	struct heap_window *o = heap_breaks_order(h->breaks);
-	double capture = CAPTURES / fmax(k->plan.hits, CAPTURES), top = h->weights[k->slot];
+	double capture = CAPTURES / fmax(k->plan.hits, CAPTURES), one = h->weights[k->slot], weight, copies;
+	bool paired = k->second && heap_plan_paired(&k->plan, h->trap.ns * 1e-9);
 
-	w->skip_s = random_unit() * SKIP * k->plan.length_s;
-	w->weight = heap_plan_weight(&k->plan, h->cycle_s * agents, k->probability);
+	w->sizes = paired && k->plan.windows >= SIZES_AFTER && k->plan.rate > 0 && random_unit() < SIZES_PART;
+	w->length_s = w->sizes ? heap_plan_sizes_s(&k->plan, HITS_MAX * h->trap.ns * 1e-9) : k->plan.length_s;
+	w->skip_s = w->sizes ? 0 : random_unit() * SKIP * w->length_s;
+	weight = heap_plan_weight(&k->plan, h->cycle_s * agents, k->probability);
+	w->sizes_weight = heap_plan_weight_sizes(&k->plan, h->cycle_s * agents, k->probability);
+	copies = one > 0 ? fmin(w->sizes_weight / one, COPIES_MAX) : 1;
 	*o = (struct heap_window){
 		.tgid = k->pid,
 		.args = k->args,
 		.nests_below = k->nests_below,
-		.keep = top > 0 ? probability(w->weight / top) : UINT32_MAX,
+		.copies = (uint32_t)copies,
+		.more = probability(copies - floor(copies)),
+		.sizes = w->sizes,
 		.capture = probability(capture),
-		.stands_for = (uint32_t)fmin(w->weight / capture + random_unit(), UINT32_MAX),
+		.stands_for = (uint32_t)fmin(weight / capture + random_unit(), UINT32_MAX),
 		.origin_limit_ns = UINT64_MAX,
 		.skip_ns = (uint64_t)(w->skip_s * 1e9),
-		.length_ns = (uint64_t)(k->plan.length_s * 1e9),
+		.length_ns = (uint64_t)(w->length_s * 1e9),
 		.trap_ns = (uint64_t)h->trap.ns,
+		.came_ns = (uint32_t)(CAME_OUT * h->came_ns),
 	};
 	memcpy(o->ranges, k->ranges, sizeof(o->ranges));
 	w->places.first = k->first;
 	w->places.limit = HITS_MAX;
-	if (k->second && heap_plan_paired(&k->plan, h->trap.ns * 1e-9)) {
+	if (paired && !w->sizes) {
 		o->second = w->places.second = k->second;
 		w->places.limit = (HITS_MAX - HEAP_BREAKS_SPARE) / 2;
 	}
@@ -154,7 +171,7 @@ static int window_run(struct heap_windows *h, struct window *w)
 		return err;
 	start = clock_ns();
 	heap_breaks_order(h->breaks)->origin_limit_ns = start + settle_ns;
-	heap_breaks_wait(settle_ns + (uint64_t)((w->pick.plan.length_s + w->skip_s + traps_s) * 1e9));
+	heap_breaks_wait(settle_ns + (uint64_t)((w->length_s + w->skip_s + traps_s) * 1e9));
 	w->open_ns = clock_ns() - start;
 	return 0;
 }
@@ -163,6 +180,14 @@ static void trap_learn(struct heap_windows *h, const struct heap_tally *t)
 {
 	if (t->traps >= TRAPS_MIN)
 		h->trap.ns += TRAP_SMOOTH * ((double)t->trap_sum_ns / t->traps - h->trap.ns);
+	if (t->pairs >= TRAPS_MIN)
+		h->came_ns += TRAP_SMOOTH * ((double)t->came_ns / t->pairs - h->came_ns);
+}
+
+/* How far off what is taken out for a trap may be. */
+static double trap_error_s(const struct heap_windows *h)
+{
+	return (TRAP_ERROR * h->trap.ns + CAME_OUT * h->came_ns) * 1e-9;
 }
 
 static void pending_add(struct heap_windows *h, unsigned slot, const struct heap_data *d)
@@ -176,8 +201,8 @@ static void window_report(struct heap_windows *h, const struct window *w, const 
 	double part = w->pick.probability, rate = s->rate / part, byte_rate = s->byte_rate / part;
 	struct heap_data d = {
 		.mode = HEAP_SAMPLED,
-		.windows = 1,
-		.windows_thin = !s->any,
+		.windows = !s->sizes,
+		.windows_thin = !s->any && !s->sizes,
 		.samples = s->counted,
 		.open_s = w->open_ns * 1e-9,
 		.rate_sum = rate,
@@ -205,6 +230,12 @@ static void window_failed(struct heap_windows *h, unsigned slot, int err)
 					   "windows fail: the kernel refuses breakpoints");
 }
 
+/* Of what was seen, the mean of the logarithm: a window that stands for a thousand times as much as others is one window. */
+static void weight_learn(double *one, double weight)
+{
+	*one = *one > 0 ? *one * pow(weight / *one, WEIGHT_SMOOTH) : weight;
+}
+
 static void window_close(struct heap_windows *h, struct window *w)
 {
 	const struct heap_tally *t = heap_breaks_close(h->breaks);
@@ -213,14 +244,30 @@ static void window_close(struct heap_windows *h, struct window *w)
 	pthread_mutex_lock(&h->lock);
 	/* Where the process has run another program meanwhile, what was hit there is not what was looked for. */
 	if (heap_procs_same(h->procs, &w->pick, t->mm)) {
-		s = heap_plan_read(&w->pick.plan, t, w->places.limit, w->skip_s, TRAP_ERROR * h->trap.ns * 1e-9);
+		if (w->sizes)
+			s = heap_plan_read_sizes(t, w->places.limit, w->length_s, trap_error_s(h));
+		else
+			s = heap_plan_read(&w->pick.plan, t, w->places.limit, w->skip_s, trap_error_s(h));
 		heap_plan_adapt(&w->pick.plan, &s);
 		if (s.counted)
-			h->weights[w->pick.slot] = fmax(h->weights[w->pick.slot] * WEIGHT_DECAY, w->weight);
+			weight_learn(&h->weights[w->pick.slot], w->sizes_weight);
 		heap_procs_learn(h->procs, &w->pick);
 		window_report(h, w, t, &s);
 	}
 	trap_learn(h, t);
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* Whether another allocator has come, which takes milliseconds where files are new: without the lock. */
+static void window_check(struct heap_windows *h, struct window *w)
+{
+	char why[200];
+	bool other = heap_procs_other(&w->pick, why, sizeof(why));
+
+	pthread_mutex_lock(&h->lock);
+	heap_procs_checked(h->procs, &w->pick);
+	if (other)
+		note_add(h, w->pick.slot, why);
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -246,6 +293,8 @@ static void window(struct heap_windows *h)
 		pthread_mutex_unlock(&h->lock);
 		return;
 	}
+	if (w.pick.check)
+		window_check(h, &w);
 	w.places.tid = heap_threads_pick(h->threads, w.pick.pid, w.pick.serial, &of_threads);
 	if (!w.places.tid)
 		return;

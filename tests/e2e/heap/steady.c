@@ -3,7 +3,9 @@
  * steady KIND LOOPS SECONDS: allocates for so long, LOOPS turns of an empty loop apart, then writes "seconds calls bytes checksum".
  * sizes: malloc only, of 16 to 2,063 bytes, skewed. functions: one call of each function in turn, every one of its own size; free is left out of the count.
  * bursts: as sizes, for 20 ms; then as far apart as 50 times LOOPS for 60 ms. threads: as sizes, in two threads. forks: in children that end after 50 calls.
+ * endless: as sizes, until it is killed; in the place of SECONDS stands a file, whose first 8 bytes are the number of calls so far.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -65,6 +67,17 @@ static void *sizes(void *arg)
 		for (int i = 0; i < 16; i++)
 			allocate(arg, &x, loops);
 	return arg;
+}
+
+static int endless(const char *path)
+{
+	struct total *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED, open(path, O_RDWR), 0);
+	uint32_t x = 1;
+
+	if (t == MAP_FAILED)
+		return 1;
+	for (;;)
+		allocate(t, &x, loops);
 }
 
 static void bursts(struct total *t)
@@ -152,6 +165,8 @@ int main(int argc, char **argv)
 	if (argc != 4)
 		return 2;
 	loops = strtoull(argv[2], NULL, 10);
+	if (!strcmp(argv[1], "endless"))
+		return endless(argv[3]);
 	seconds = strtod(argv[3], NULL);
 	start = now();
 	if (!strcmp(argv[1], "sizes"))
