@@ -47,7 +47,7 @@
 #define TRAPS_MIN 4 /* of fewer nothing is learned */
 #define CYCLE_SMOOTH 0.02
 #define WEIGHT_SMOOTH 0.1
-#define COPIES_MAX 1000
+#define COPIES_MAX 16 /* what a window stands for is known by tens of them only: a single one must not be most of the histogram */
 #define SIZES_PART 0.5 /* of the windows of a process that allocates faster than single breakpoints can tell are for sizes alone */
 #define SIZES_AFTER 8 /* windows, of which the rate is known first */
 
