@@ -66,7 +66,7 @@ def test_a_library_with_an_allocator_comes_and_goes(stakeout, agents, built, mod
 
     expected = through(start())
     p, path = start(), stakeout.folder / "switch.ndjson"
-    w = stakeout.start("record", "-q", "-p", p.pid, "--probe", f"+heap={mode}", "-i", "0.1", "-o", path)
+    w = stakeout.start("record", "--budget", "off", "-q", "-p", p.pid, "--probe", f"+heap={mode}", "-i", "0.1", "-o", path)
     wait_for("the heap", lambda: any(a.get("heap") for a in agents_of(path)))
     noted = f"has another malloc in {name}"
     got = through(p, lambda: wait_for("the note", lambda: any(noted in note for a in agents_of(path) for note in a.get("notes", []))))
@@ -118,7 +118,7 @@ def test_killed_it_leaves_the_code_as_it_was(stakeout, agents, built):
     libc = next(Path(line.split()[-1]) for line in Path(f"/proc/{p.pid}/maps").read_text().splitlines() if "/libc.so" in line)
     assert not changes(p.pid, libc)
     path = stakeout.folder / "killed.ndjson"
-    w = stakeout.start("record", "-q", "-p", p.pid, "--probe", "+heap=full", "-i", "0.1", "-o", path)
+    w = stakeout.start("record", "--budget", "off", "-q", "-p", p.pid, "--probe", "+heap=full", "-i", "0.1", "-o", path)
     wait_for("the heap", lambda: any(a.get("heap") for a in agents_of(path)))
     assert len(changes(p.pid, libc)) >= 4, "no breakpoint in some function: this test would say nothing"
     go(p)
