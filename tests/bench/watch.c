@@ -4,7 +4,7 @@
  * on stdin with the programs' counters as JSON.
  *
  *   watch floor             the empty programs only
- *   watch PROBE,.. PID..    the empty programs and these probes
+ *   watch PROBE,.. PID..    the empty programs and these probes; summed, counts: with less detail of sched
  */
 #include <poll.h>
 #include <stdio.h>
@@ -50,10 +50,16 @@ int main(int argc, char **argv)
 	struct observer *o = NULL;
 	char why[256] = "", line[16];
 	uint64_t bytes = 0;
-	int n = 0;
+	int n = 0, level = SO_DETAIL_FULL;
 
 	for (char *name = strtok(argc > 1 ? argv[1] : NULL, ","); name && strcmp(name, "floor"); name = strtok(NULL, ",")) {
-		int p = probe_find(name);
+		int p;
+
+		if (!strcmp(name, "summed") || !strcmp(name, "counts")) {
+			level = *name == 's' ? SO_DETAIL_SUMMED : SO_DETAIL_COUNTS;
+			continue;
+		}
+		p = probe_find(name);
 
 		if (p < 0)
 			return fprintf(stderr, "watch: no probe %s\n", name), 2;
@@ -68,6 +74,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "watch: cannot attach %s\n", why);
 		return 1;
 	}
+	observer_detail(o, &(struct so_detail){ .sched = level });
 	puts("ready");
 	fflush(stdout);
 	for (;;) {
