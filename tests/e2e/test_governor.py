@@ -75,6 +75,29 @@ def heavy(stakeout, agents, tmp_path):
     return lambda *options: Heavy(stakeout, agents, tmp_path, *options)
 
 
+def test_a_heavy_agent_is_only_counted(heavy, stakeout):
+    h = heavy("--budget", "0.01")
+    steps = h.observer["steps"]
+    assert steps[0]["from"] == "full" and steps[0]["at_s"] < SECONDS
+    for before, after in zip(steps, steps[1:]):
+        assert before["to"] == after["from"] and before["at_s"] <= after["at_s"]
+    assert all("of a CPU" in s["why"] for s in steps)
+    assert h.observer["detail"] == "counters" and h.observer["detail_s"]["counters"] > SECONDS / 2
+    assert {"oncpu_ns", "runq_ns", "wait_pipe_ns"} <= set(h.observer["partial"])
+    assert not {"cpu_user_ns", "switches_voluntary", "connects"} & {*h.observer["partial"], *h.observer["estimated"]}
+    # Most of the switches made no record: that is what it is for.
+    assert h.observer["records"] < h.switches / 2
+    # All the same, the books close, and are the kernel's.
+    total = h.recording.agent(h.pid)
+    main = total["ledger"]["main_s"]
+    assert sum(main.values()) == pytest.approx(total["observed_s"], rel=0.001)
+    assert main["running"] == pytest.approx(h.running, rel=0.02, abs=0.005)
+    assert main["runnable"] == pytest.approx(h.runnable, rel=0.02, abs=0.005)
+    for i in h.recording.intervals:
+        for a in i["agents"]:
+            assert sum(a["ledger"]["main_s"].values()) == pytest.approx(a["observed_s"], rel=0.001, abs=0.002)
+
+
 def test_the_total_is_the_sum(heavy):
     h = heavy("--budget", "0.01")
     observers = [i["observer"] for i in h.recording.intervals]
@@ -95,7 +118,7 @@ def test_the_total_is_the_sum(heavy):
 def test_the_report_says_so(heavy, stakeout):
     h = heavy("--budget", "0.01")
     text = " ".join(stakeout("report", h.path).stdout.decode().split())
-    assert "detail reduced for" in text
+    assert "detail reduced for" in text and "counters for" in text and "switches, too, are counted only" in text
     assert "of the time with more detail only: " in text
     assert "oncpu_ns" in text.split("of the time with more detail only: ")[1].split(" lost ")[0]
     told = json.loads(stakeout("report", "--json", h.path).stdout)["observer"]
@@ -129,8 +152,8 @@ def test_off(heavy, stakeout, off):
 
 
 def test_without_being_asked(stakeout, tmp_path):
-    """There is none by default."""
-    for options, governed in (((), False), (("--probe", "+heap=full"), False), (("--probe", "+heap=full", "--budget", "5"), True)):
+    """There is a budget by default, but none where all allocations were asked for."""
+    for options, governed in (((), True), (("--probe", "+heap=full"), False), (("--probe", "+heap=full", "--budget", "5"), True)):
         out = tmp_path / f"out{len(options)}.ndjson"
         assert subprocess.run([stakeout.path, "record", "-q", "-o", out, *options, "--", "sleep", "0.3"]).returncode == 0
         assert ("budget_s" in Recording(out).total["observer"]) == governed

@@ -311,7 +311,7 @@ static const struct option_row rows[] = {
 	{ NULL, "--peer",      "HOST[:PORT]=CLASS[/NAME]", store_peer, AT(peers), 0, 0,           "what a peer is: a host (or pattern, or path of a unix socket) to its class; may be repeated" },
 	{ NULL, "--peers",     "N",           store_count,  AT(peers_kept),    1, 1000,           "the busiest peers that are kept apart, an agent (64); the rest is summed" },
 	{ NULL, "--ring-size", "BYTES[K|M]",  store_size,   AT(ring_bytes),    65536, 1073741824, "ring buffer from the kernel, a power of two from 64K to 1G (8M)" },
-	{ NULL, "--budget",    "PERCENT|off", store_budget, AT(budget_percent), 0, 100,           "CPU time that watching may take, in percent of the agents' (off; at least 0.2 of a CPU): beyond it detail is reduced" },
+	{ NULL, "--budget",    "PERCENT|off", store_budget, AT(budget_percent), 0, 100,           "CPU time that watching may take, in percent of the agents' (1; at least 0.2 of a CPU): beyond it detail is reduced" },
 	{ NULL, "--drain",     "MS",          store_number, AT(drain_ms),      1, 1000,           "longest time between two drains of it, in milliseconds (100)" },
 	{ NULL, "--bpf-stats", NULL,          store_flag,   AT(bpf_stats),     0, 0,              "measure the run time of our BPF programs (costs some ns an event)" },
 };

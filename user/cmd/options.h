@@ -9,7 +9,7 @@
 #include "model/metrics.h"
 #include "probe/targets.h"
 
-#define BUDGET_PERCENT 0 /* unless given: none */
+#define BUDGET_PERCENT 1 /* unless given */
 
 struct record_options {
 	struct target_spec target;
