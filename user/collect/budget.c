@@ -209,6 +209,11 @@ void budget_tick(struct budget *b)
 	tick(b, TICK_S);
 }
 
+double budget_pause_ms(const struct budget *b, double pause_ms)
+{
+	return b->calibrates ? fmin(pause_ms, 1e3 * CALIBRATION_S) : pause_ms;
+}
+
 void budget_close(struct budget *b, const struct world *w)
 {
 	uint64_t now = clock_ns();

@@ -20,6 +20,8 @@ void budget_record(struct budget *b, const struct so_head *r);
 void budget_trapped(struct budget *b, double seconds);
 /* After each drain: may change the detail. */
 void budget_tick(struct budget *b);
+/* How long to wait until the next drain, instead of so long: the kernel's accounting is to be on for a short while only. */
+double budget_pause_ms(const struct budget *b, double pause_ms);
 /* After an interval was closed: the agents' CPU time in it is exact now. */
 void budget_close(struct budget *b, const struct world *w);
 /* What there is to say since the last call. */

@@ -310,7 +310,7 @@ int64_t collector_drain(struct collector *c)
 
 double collector_pause_ms(const struct collector *c)
 {
-	return c->pause_ms;
+	return c->budget ? budget_pause_ms(c->budget, c->pause_ms) : c->pause_ms;
 }
 
 static void on_snap(void *ctx, const struct so_snap *s)

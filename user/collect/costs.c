@@ -74,6 +74,15 @@ static uint64_t events_of(const struct cost_counts *n, int probe)
 	}
 }
 
+static uint64_t events_all(const struct cost_counts *n)
+{
+	uint64_t sum = 0;
+
+	for (int p = 0; p < PROBE_COUNT; p++)
+		sum += events_of(n, p);
+	return sum;
+}
+
 static double traps_of(const struct cost_counts *n)
 {
 	return TRAPS_A_GC * (double)n->seen[SO_GC] + TRAPS_A_LOOKUP * (double)n->seen[SO_RESOLVED] + (double)events_of(n, PROBE_HEAP);
@@ -207,8 +216,10 @@ bool costs_uncertain(const struct costs *c, double now_s, enum rung rung)
 {
 	double rate = bpf_rate(c, rung, rung), age_s = now_s - c->calibrated_s;
 
-	if (!c->calibrated || age_s >= CALIBRATE_S)
+	if (!c->calibrated)
 		return true;
+	if (age_s >= CALIBRATE_S)
+		return c->calibrated_events != events_all(&c->last); /* who sleeps is left alone */
 	if (age_s < CALIBRATE_MIN_S || rate < LOAD_MATTERS)
 		return false;
 	for (int p = 0; p < PROBE_COUNT; p++)
@@ -262,6 +273,7 @@ void costs_calibrate(struct costs *c, const struct cost_counts *before, const st
 		c->probes[p].known[level] = true;
 	}
 	c->calibrated = true;
+	c->calibrated_events = events_all(now);
 	c->calibrated_s = now->at_s;
 	c->calibrated_rate = bpf_rate(c, rung, rung);
 }

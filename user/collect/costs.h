@@ -49,6 +49,7 @@ struct costs {
 		double record_s, fixed_rate; /* what they say */
 	} collector;
 	double calibrated_s, calibrated_rate; /* when, and at which rate of BPF's CPU time */
+	uint64_t calibrated_events; /* of all probes until then */
 	bool calibrated;
 };
 
