@@ -175,7 +175,7 @@ def summary(rounds):
 def record(pids, seconds, *options):
     """`stakeout record` of these; (process, file) once its header is written."""
     path = os.path.join(tempfile.mkdtemp(prefix="bench."), "r.ndjson")
-    p = subprocess.Popen([os.path.join(kernel.BUILD, "stakeout"), "record", "-q", "-o", path, "-d", str(seconds), *options, "-p", str(pids)])
+    p = subprocess.Popen([os.path.join(kernel.BUILD, "stakeout"), "record", "-q", "--budget", "off", "-o", path, "-d", str(seconds), *options, "-p", str(pids)])
     loads.wait_for("header", lambda: p.poll() is not None or os.path.exists(path) and b"\n" in open(path, "rb").read(1 << 20))
     if p.poll() is not None:
         raise RuntimeError("bench: stakeout record ended early")
