@@ -87,10 +87,10 @@ def test_slowdown_target_is_of_the_middle():
     assert table.measured(judge(0.03, 0.025, 0.1, True)[1], "%") == "2.91 (2.44 to 9.09) %"
 
 
-def test_below_peers_takes_the_cheapest_and_leaves_out_our_own():
-    results = {"(none)": {}, "stakeout": figures(), "stakeout +heap": figures(cpu=(0.001,)), "execsnoop": figures(cpu=(0.04,)), "exitsnoop": figures(cpu=(0.02,)),
+def test_cheapest_peer_is_neither_ours_nor_absent():
+    results = {"(none)": {"cpu": (0.0,)}, "stakeout": figures(), "stakeout +heap": figures(cpu=(0.001,)), "execsnoop": figures(cpu=(0.04,)), "exitsnoop": figures(cpu=(-0.02,)),
                "offcputime": {"why": "not here"}}
-    assert scenarios.below_peers("cpu")(results) == pytest.approx(0.5)
+    assert scenarios.above_peers("cpu")(results) == pytest.approx(3)
 
 
 def test_at_least_is_judged_the_other_way_round():

@@ -97,12 +97,14 @@ def throughput_down(r):
     return (*(100 * (1 - 1 / (1 + part)) for part in r[OURS]["wall"][:3]), r[OURS]["wall"][3])
 
 
-def below_peers(key):
-    """Ours over that of the peer that slows the load least; 1 or more: one is cheaper."""
-    def value(r):
-        peers = [f[key][0] for name, f in r.items() if not name.startswith((OURS, "(")) and "why" not in f and f.get(key)]
-        return r[OURS][key][0] / max(1e-9, min(peers))
-    return value
+def peers(r, key):
+    """A figure of the other tools that run here."""
+    return [f[key] for name, f in r.items() if not name.startswith((OURS, "(")) and "why" not in f and f.get(key)]
+
+
+def above_peers(key):
+    """Percent by which ours is slowed down more than by the tool that does it least; 0 or less: none is cheaper."""
+    return lambda r: 100 * (r[OURS][key][0] - min(change[0] for change in peers(r, key)))
 
 
 def growth(way, over, key="bpf_ns"):
@@ -121,7 +123,8 @@ TARGETS = [
     Target("demo agent, against another one at once: CPU time up by", "demo", slowdown(OURS, "cpu"), "%", 0.5),
     Target("demo agent, against another one at once: wall-clock time up by", "demo", slowdown(OURS, "wall"), "%", 0.5),
     Target("fork+exec: CPU time up by", "exec", slowdown(OURS, "cpu"), "%", 3),
-    Target("fork+exec: slowdown over the least of any other tool", "exec", below_peers("cpu"), "x", 1),
+    Target("fork+exec: the same, less that of the cheapest other tool", "exec", above_peers("cpu"), "points", 0),
+    Target("fork+exec: BPF time, over that of the cheapest other tool", "exec", lambda r: r[OURS]["bpf_ns"] / min(peers(r, "bpf_ns")), "x", 1),
     Target("fork+exec, against its twin: CPU time up by", "exec-twin", slowdown(OURS, "cpu"), "%", 3),
     Target("malloc, heap off, against its twin: CPU time up by", "malloc-twin", slowdown(OURS, "cpu"), "%", 0.5),
     Target("malloc, heap sampled, against its twin: CPU time up by", "malloc-twin", slowdown("stakeout +heap", "cpu"), "%", 1),
