@@ -88,9 +88,9 @@ def kept():
     return estimates(old["scenarios"]), old.get("rows", [])
 
 
-def write(results, targets, plan, begin, load_at_start, parts=None):
+def write(results, targets, plan, begin, load_at_start, parts=None, several=False):
     """After each scenario, so that a run that was ended leaves what it has."""
-    host = {"kernel": platform.release(), "cpus": os.cpu_count(), "load_at_start": load_at_start, "load_at_end": os.getloadavg(),
+    host = {"kernel": platform.release(), "cpus": os.cpu_count(), "load_at_start": load_at_start, "load_at_end": os.getloadavg(), "several_runs": several,
             "seconds": time.monotonic() - begin, "plan": dataclasses.asdict(plan), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     with open(os.path.join(kernel.BUILD, "bench.json"), "w") as f:
         json.dump({"host": host, "scenarios": results, "targets": targets, **(parts or {})}, f, indent=1)
@@ -109,6 +109,7 @@ def main(argv, parts_run, doc):
     os.setpriority(os.PRIO_PROCESS, 0, -10)  # and of all loads and tools alike: before what else the machine does
     plan, begin = QUICK if args.quick else FULL, time.monotonic()
     results, part_rows = kept() if args.add else ({}, [])
+    several = bool(results)
     load_at_start = os.getloadavg()
     for scenario in chosen(args):
         print(f"\n== {scenario.name} ({time.monotonic() - begin:.0f} s)", flush=True)
@@ -122,11 +123,11 @@ def main(argv, parts_run, doc):
         print(intro(scenario, r))
         for head, body in tables(scenario, r):
             print(table.terminal(head, body), flush=True)
-        write(results, [], plan, begin, load_at_start)
+        write(results, [], plan, begin, load_at_start, several=several)
     parts = parts_run(PARTS_OF_FULL) if not args.only and not args.tools and not args.quick else {"rows": part_rows}
     judged = table.judge([t for t in TARGETS if t.scenario in results], results)
     head, body = table.target_rows(judged)
     body += [[what, f"{value} {unit}", target, "ok" if good else "MISSED"] for what, value, unit, target, good in parts["rows"] if good is not None]
     print("\n" + table.terminal(head, body))
-    write(results, body, plan, begin, load_at_start, parts)
+    write(results, body, plan, begin, load_at_start, parts, several)
     return any(row[3].startswith("MISSED") for row in body) or any("failed" in r for r in results.values())
