@@ -283,17 +283,23 @@ static __always_inline void names_look(struct sock *sk, struct connection *c, st
 /* One send or receive of `bytes` by the current thread. Always inlined: the hot path. */
 static __always_inline int transfer(struct sock *sk, int bytes, const u32 kind)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
-	u64 arrived = 0, sent = 0, since = 0;
-	u32 rtt_us = 0, flags = 0, era = sock_era;
+	struct task_struct *t;
+	u64 arrived, sent = 0, since;
+	u32 rtt_us = 0, flags = 0, era;
 	struct connection *c;
 	struct tcp_sock *tcp;
 
+	/* An agent's TCP sockets have storage since they connected, accepted or were found open. One that a stranger handed to it gets it at the first receive:
+	 * to find out who is running is what would cost strangers most of all. */
+	if (kind == SO_SEND && !sk->sk_bpf_storage && sk->sk_protocol == IPPROTO_TCP)
+		return 0;
+	t = bpf_get_current_task_btf();
 	if (!t->bpf_storage) {
 		if (kind == SO_RECV && sk->sk_bpf_storage)
 			read_by_stranger(sk);
 		return 0;
 	}
+	era = sock_era; /* here: strangers should not touch its line */
 	c = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (!c || c->user != (u32)t->pid || !c->number) {
 		c = connection_touch(sk, t);
@@ -317,15 +323,15 @@ static __always_inline int transfer(struct sock *sk, int bytes, const u32 kind)
 			flags = SO_TRANSFER_GAP;
 		c->era = era;
 	}
-	tcp = kind == SO_SEND && sk->sk_protocol == IPPROTO_TCP ? bpf_skc_to_tcp_sock(sk) : NULL;
-	if (tcp) {
-		rtt_us = tcp->srtt_us >> 3;
-		/* All that was written is on its way: the last packet left within this call. */
-		if (tcp->write_seq == tcp->snd_nxt)
-			sent = tcp->tcp_wstamp_ns;
-	}
 	arrived = c->arrived_ns;
+	tcp = kind == SO_SEND && sk->sk_protocol == IPPROTO_TCP ? bpf_skc_to_tcp_sock(sk) : NULL;
 	if (kind == SO_SEND) {
+		if (tcp) {
+			rtt_us = tcp->srtt_us >> 3;
+			/* All that was written is on its way: the last packet left within this call. */
+			if (tcp->write_seq == tcp->snd_nxt)
+				sent = tcp->tcp_wstamp_ns;
+		}
 		since = sent;
 		if (arrived && arrived < sent)
 			flags |= SO_TRANSFER_UNREAD;
@@ -394,12 +400,13 @@ static __always_inline int arrival(struct sock *sk)
 {
 	struct connection *c;
 	struct tcp_sock *tcp;
-	u32 era = sock_era;
+	u32 era;
 
 	if (sk->__sk_common.skc_state == TCP_LISTEN)
 		return ready_listener(sk);
 	if (!sk->sk_bpf_storage)
 		return 0;
+	era = sock_era;
 	if (era & ERA_BLIND) {
 		event_count(SO_EVENT_ARRIVAL);
 		return 0;

@@ -4,7 +4,7 @@
  * on stdin with the programs' counters as JSON.
  *
  *   watch floor             the empty programs only
- *   watch PROBE,.. PID..    the empty programs and these probes; summed, counts: with less detail of sched
+ *   watch PROBE,.. PID..    the empty programs and these probes; summed: with less detail of sched; counts: with counters only
  */
 #include <poll.h>
 #include <stdio.h>
@@ -35,7 +35,8 @@ static void counters_tell(struct observer *o)
 		for (int r = 0; r < SO_LOSS_COUNT; r++)
 			lost += n.lost[k][r];
 	printf("{\"seen\": %llu, \"sends\": %llu, \"receives\": %llu, \"lost\": %llu", (unsigned long long)(n.seen[SO_CYCLE] + n.seen[SO_CYCLE_LONG]),
-	       (unsigned long long)n.seen[SO_SEND], (unsigned long long)n.seen[SO_RECV], (unsigned long long)lost);
+	       (unsigned long long)(n.seen[SO_SEND] + n.events[SO_EVENT_SEND]),
+	       (unsigned long long)(n.seen[SO_RECV] + n.events[SO_EVENT_RECV]), (unsigned long long)lost);
 	for (int i = 0; i < len; i++)
 		printf(", \"%s\": [%llu, %llu]", progs[i].name, (unsigned long long)progs[i].runs, (unsigned long long)progs[i].ns);
 	puts("}");
@@ -50,7 +51,7 @@ int main(int argc, char **argv)
 	struct observer *o = NULL;
 	char why[256] = "", line[16];
 	uint64_t bytes = 0;
-	int n = 0, level = SO_DETAIL_FULL;
+	int n = 0, level = SO_DETAIL_FULL, few;
 
 	for (char *name = strtok(argc > 1 ? argv[1] : NULL, ","); name && strcmp(name, "floor"); name = strtok(NULL, ",")) {
 		int p;
@@ -74,7 +75,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "watch: cannot attach %s\n", why);
 		return 1;
 	}
-	observer_detail(o, &(struct so_detail){ .sched = level });
+	few = level == SO_DETAIL_COUNTS ? SO_DETAIL_COUNTS : SO_DETAIL_FULL;
+	observer_detail(o, &(struct so_detail){ .sched = level, .sock = few, .names = few });
 	puts("ready");
 	fflush(stdout);
 	for (;;) {
