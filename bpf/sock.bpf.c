@@ -3,8 +3,7 @@
  * Connections: opened, accepted, failed, closed; each send and receive with its size, and when the data had arrived; round-trip times; retransmits.
  *
  * Hooks: tp_btf/sock_send_length, sock_recv_length (each send or receive of the machine), sk_data_ready (each arrival; for all three
- * sock_old.bpf.c before 6.3), inet_sock_set_state, tcp_retransmit_skb. A stranger's socket pays a look at itself and, but for TCP's sends, at the current task. A TCP
- * socket that a stranger hands to an agent by a descriptor is known from its first receive on. Cost: see `make bench`.
+ * sock_old.bpf.c before 6.3), inet_sock_set_state, tcp_retransmit_skb. A stranger's socket pays a look at itself and at the current task. Cost: see `make bench`.
  */
 #define SOCK_DEFINE_MAPS
 #include "sock.bpf.h"
@@ -160,7 +159,7 @@ int sock__seed(struct bpf_iter__task_file *ctx)
 	if (!sk || !m || !t)
 		return 0;
 	state = sk->__sk_common.skc_state;
-	if (state == TCP_CLOSE)
+	if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_LISTEN)
 		return 0;
 	c = bpf_sk_storage_get(&sockets, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (c && !c->number) {

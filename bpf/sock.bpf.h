@@ -289,10 +289,6 @@ static __always_inline int transfer(struct sock *sk, int bytes, const u32 kind)
 	struct connection *c;
 	struct tcp_sock *tcp;
 
-	/* An agent's TCP sockets have storage since they connected, accepted or were found open. One that a stranger handed to it gets it at the first receive:
-	 * to find out who is running is what would cost strangers most of all. */
-	if (kind == SO_SEND && !sk->sk_bpf_storage && sk->sk_protocol == IPPROTO_TCP)
-		return 0;
 	t = bpf_get_current_task_btf();
 	if (!t->bpf_storage) {
 		if (kind == SO_RECV && sk->sk_bpf_storage)

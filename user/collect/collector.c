@@ -26,8 +26,10 @@
 
 /* A handler on another CPU may have taken its time stamp but not yet shown that it staged something; that of a switch is read by the scheduler, a moment before
  * our program runs, and the hypervisor may come between. A plain drain leaves that much time alone. The close of an interval interrupts every CPU
- * instead, which waits for a switch to be over, and is exact. */
+ * instead, which waits for a switch to be over, and is exact. With stacks it is shorter: a stack belongs to a wait that must be known by then, and to a process that
+ * should still be there. What comes later than that is counted. */
 #define SETTLE_NS 20000000ULL
+#define SETTLE_STACKS_NS 2000000ULL
 
 struct collector {
 	struct observer *observer;
@@ -297,7 +299,7 @@ int64_t collector_drain(struct collector *c)
 	if (bytes)
 		c->active_ns = now;
 	if (busy == 0)
-		merge_run(c->merge, now - SETTLE_NS, on_record, c);
+		merge_run(c->merge, now - (c->symbolizer ? SETTLE_STACKS_NS : SETTLE_NS), on_record, c);
 	candidates_tell(c);
 	stacks = stacks_work(c);
 	if (stacks < 0)
