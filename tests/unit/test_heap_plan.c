@@ -213,6 +213,47 @@ static struct sizes_seen sizes_look(const struct process *p)
 	return r;
 }
 
+/* Of windows that are shared out between a function that has some for sizes alone and one that has none, the mean is the sum of both rates. */
+static void test_rates_beside_sizes(void **state)
+{
+	static const struct process fns[2] = { { 20000, pick_any, next_poisson }, { 50000, pick_any, next_even } };
+	static const double picked[2] = { 0.7, 0.3 };
+	struct heap_plan plans[2];
+	double sum = 0, bytes = 0;
+
+	(void)state;
+	srandom(5);
+	heap_plan_init(&plans[0]);
+	heap_plan_init(&plans[1]);
+	for (int i = 0; i < WARM_UP + WINDOWS; i++) {
+		int fn = unit() >= picked[0];
+		double told = fn == 0 && plans[fn].windows >= 8 ? 0.5 : 1;
+		struct heap_plan *plan = &plans[fn];
+		struct heap_sight s, share;
+
+		if (unit() >= told) {
+			double length_s = heap_plan_sizes_s(plan, LIMIT * SIZES_TRAP_S);
+			struct heap_tally t = look_sizes(&fns[fn], length_s);
+
+			s = heap_plan_read_sizes(&t, LIMIT, length_s, TRAP_ERROR_S);
+		} else {
+			double skip_s = unit() * 0.25 * plan->length_s;
+			struct heap_tally t = look(&fns[fn], skip_s, plan);
+
+			s = heap_plan_read(plan, &t, LIMIT, skip_s, TRAP_ERROR_S);
+		}
+		share = heap_plan_share(plan, &s, told, TRAP_ERROR_S);
+		heap_plan_adapt(plan, &s);
+		if (i < WARM_UP)
+			continue;
+		sum += share.rate / picked[fn] / WINDOWS;
+		bytes += share.byte_rate / picked[fn] / WINDOWS;
+	}
+	if (fabs(sum / 70000 - 1) > 0.03)
+		fail_msg("%.0f of 70,000", sum);
+	assert_true(fabs(bytes / sum - 100) < 1e-6);
+}
+
 static double next_fast(double at)
 {
 	return (floor(at / 50e-9 + 1e-3) + 1) * 50e-9;
@@ -276,6 +317,7 @@ int main(void)
 		cmocka_unit_test(test_fair),
 		cmocka_unit_test(test_weight),
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_rates_beside_sizes),
 		cmocka_unit_test(test_error),
 		cmocka_unit_test(test_nothing_seen),
 	};

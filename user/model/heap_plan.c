@@ -89,6 +89,23 @@ struct heap_sight heap_plan_read(const struct heap_plan *p, const struct heap_ta
 	return s;
 }
 
+struct heap_sight heap_plan_share(const struct heap_plan *p, const struct heap_sight *s, double told, double trap_error_s)
+{
+	struct heap_sight r = *s;
+	double share = error_share(p->busy_rate, trap_error_s);
+
+	if (s->sizes) {
+		r.rate = p->rate;
+		r.byte_rate = p->byte_rate;
+		r.error = p->rate * share;
+		r.byte_error = p->byte_rate * share;
+		return r;
+	}
+	r.rate = p->rate + (s->rate - p->rate) / told;
+	r.byte_rate = p->byte_rate + (s->byte_rate - p->byte_rate) / told;
+	return r;
+}
+
 static double smoothed(double old, double new)
 {
 	return old + SMOOTH * (new - old);
@@ -135,5 +152,6 @@ void heap_plan_adapt(struct heap_plan *p, const struct heap_sight *s)
 		p->busy_rate = p->busy_rate > 0 ? sqrt(smoothed(p->busy_rate * p->busy_rate, s->busy_rate * s->busy_rate)) : s->busy_rate;
 	p->windows++;
 	p->rate = averaged(p->rate, s->rate, p->windows);
+	p->byte_rate = averaged(p->byte_rate, s->byte_rate, p->windows);
 	p->length_s = length_adapt(p->length_s, s, SHORTER);
 }

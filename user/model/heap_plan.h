@@ -8,7 +8,9 @@
  *
  * Where allocations come faster than traps, the time between them is only told by pairs of breakpoints, of which the second one's hits say nothing of sizes.
  * There every other window is for sizes alone: one breakpoint, and all its hits count. Its length in the process's own time is known but roughly, which does not
- * matter: it is wrong whatever the sizes are.
+ * matter: it is wrong whatever the sizes are. It tells no rate, but is a window that went to its function all the same: left out of the mean, a function that has such
+ * windows would weigh less than one that has none. So it stands for what the function's windows before it said, and those that tell the rate are set right by it:
+ * the estimate by regression of Cassel, Särndal and Wretman (Biometrika 63, 1976), right on average whatever the windows before said.
  */
 #ifndef STAKEOUT_MODEL_HEAP_PLAN_H
 #define STAKEOUT_MODEL_HEAP_PLAN_H
@@ -27,7 +29,7 @@ struct heap_plan { /* of one function of one process */
 			   * slower than can be told, none faster */
 	double hits; /* counted in a window that saw any, smoothed */
 	unsigned windows, looks; /* so far, without and with those for sizes */
-	double rate, counted; /* what all windows said, and allocations counted in them, smoothed */
+	double rate, byte_rate, counted; /* what all windows said, and allocations counted in them, smoothed */
 	double seen_s; /* of the process's own time in them, as far as it can be told, smoothed */
 	double sizes_s; /* length of a window for sizes alone */
 };
@@ -55,6 +57,9 @@ double heap_plan_weight_sizes(const struct heap_plan *p, double every_s, double 
 struct heap_sight heap_plan_read(const struct heap_plan *p, const struct heap_tally *t, unsigned limit, double skip_s, double trap_error_s);
 /* Of a window for sizes alone, length_s long, which says no rate. */
 struct heap_sight heap_plan_read_sizes(const struct heap_tally *t, unsigned limit, double length_s, double trap_error_s);
+/* What a window adds to the sum of which the mean is its agent's rate, before it is divided by the probability of the window's function. p: before this window;
+ * told: probability that a window of this function, p being what it is, tells its rate. */
+struct heap_sight heap_plan_share(const struct heap_plan *p, const struct heap_sight *s, double told, double trap_error_s);
 /* How long the next window for sizes is. traps_s: what all its traps take. */
 double heap_plan_sizes_s(const struct heap_plan *p, double traps_s);
 /* The next window's length, by how this one went. */

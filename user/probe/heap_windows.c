@@ -106,6 +106,7 @@ struct window {
 	struct heap_pick pick;
 	struct heap_places places;
 	bool sizes; /* for these alone */
+	double told; /* probability that it was to tell the rate */
 	double length_s, skip_s;
 	double sizes_weight; /* allocations that a size stands for */
 	uint64_t open_ns; /* how long it was open */
@@ -123,7 +124,8 @@ static void window_order(struct heap_windows *h, struct window *w, unsigned agen
 	double capture = CAPTURES / fmax(k->plan.hits, CAPTURES), one = h->weights[k->slot], weight, copies;
 	bool paired = k->second && heap_plan_paired(&k->plan, h->trap.ns * 1e-9);
 
-	w->sizes = paired && k->plan.windows >= SIZES_AFTER && k->plan.rate > 0 && random_unit() < SIZES_PART;
+	w->told = paired && k->plan.windows >= SIZES_AFTER && k->plan.rate > 0 ? 1 - SIZES_PART : 1;
+	w->sizes = random_unit() >= w->told;
 	w->length_s = w->sizes ? heap_plan_sizes_s(&k->plan, HITS_MAX * h->trap.ns * 1e-9) : k->plan.length_s;
 	w->skip_s = w->sizes ? 0 : random_unit() * SKIP * w->length_s;
 	weight = heap_plan_weight(&k->plan, h->cycle_s * agents, k->probability);
@@ -198,19 +200,20 @@ static void pending_add(struct heap_windows *h, unsigned slot, const struct heap
 
 static void window_report(struct heap_windows *h, const struct window *w, const struct heap_tally *t, const struct heap_sight *s)
 {
-	double part = w->pick.probability, rate = s->rate / part, byte_rate = s->byte_rate / part;
+	struct heap_sight share = heap_plan_share(&w->pick.plan, s, w->told, trap_error_s(h));
+	double part = w->pick.probability, rate = share.rate / part, byte_rate = share.byte_rate / part;
 	struct heap_data d = {
 		.mode = HEAP_SAMPLED,
-		.windows = !s->sizes,
-		.windows_thin = !s->any && !s->sizes,
+		.windows = 1,
+		.windows_thin = !s->any,
 		.samples = s->counted,
 		.open_s = w->open_ns * 1e-9,
 		.rate_sum = rate,
 		.rate_sq = rate * rate,
 		.byte_rate_sum = byte_rate,
 		.byte_rate_sq = byte_rate * byte_rate,
-		.error_sum = s->error / part,
-		.byte_error_sum = s->byte_error / part,
+		.error_sum = share.error / part,
+		.byte_error_sum = share.byte_error / part,
 		.kept = 1,
 		.trapped_s = (t->trapped_ns + t->strangers * h->trap.ns) * 1e-9,
 	};
@@ -248,11 +251,11 @@ static void window_close(struct heap_windows *h, struct window *w)
 			s = heap_plan_read_sizes(t, w->places.limit, w->length_s, trap_error_s(h));
 		else
 			s = heap_plan_read(&w->pick.plan, t, w->places.limit, w->skip_s, trap_error_s(h));
+		window_report(h, w, t, &s);
 		heap_plan_adapt(&w->pick.plan, &s);
 		if (s.counted)
 			weight_learn(&h->weights[w->pick.slot], w->sizes_weight);
 		heap_procs_learn(h->procs, &w->pick);
-		window_report(h, w, t, &s);
 	}
 	trap_learn(h, t);
 	pthread_mutex_unlock(&h->lock);
