@@ -87,7 +87,7 @@ extern volatile struct so_detail detail;
 extern volatile __u32 sock_era, names_era;
 /* Set by the collector while it lets long pass between its looks: a stack sample wakes it then, since its process may be gone soon. */
 extern __u32 dozing;
-/* CLOCK_MONOTONIC minus the scheduler's clock, set by each snapshot. */
+/* CLOCK_MONOTONIC minus the scheduler's clock, set by core__clock. */
 extern __s64 clock_offset_ns;
 
 static __always_inline struct so_lane *lane_get(u32 lane)

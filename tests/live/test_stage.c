@@ -23,9 +23,11 @@
 #define BURST 500
 #define ROUNDS 1500 /* a producer */
 #define SEQS (2ULL * BURST * ROUNDS)
+#define AHEAD (100ULL * BURST) /* so far producers go ahead of the reader where nothing may be lost: a tenth of the ring, however slow the reader's CPU is */
 
 struct tally {
 	uint64_t received[SO_KINDS], bad, twice, beyond;
+	atomic_uint_fast64_t taken; /* synthetic ones, for the producers */
 	uint8_t *had; /* by sequence number of the synthetic records */
 };
 
@@ -48,6 +50,7 @@ static void tally_batch(void *ctx, const void *data, size_t size)
 		}
 	}
 	t->bad += ret < 0;
+	t->taken = t->received[SO_SYNTHETIC];
 }
 
 /* --- load: pipe ping-pong, loopback traffic (softirqs), timers (hard interrupts) --- */
@@ -139,10 +142,12 @@ static int loader(struct worker *self, void *arg)
 }
 
 static atomic_int producers;
+static atomic_uint_fast64_t produced;
 
 struct producer {
 	struct observer *observer;
 	int cpu, err;
+	struct tally *wait_for; /* NULL: for nobody */
 };
 
 static void *produce(void *arg)
@@ -150,8 +155,12 @@ static void *produce(void *arg)
 	struct producer *p = arg;
 
 	pin(p->cpu);
-	for (int i = 0; i < ROUNDS && !p->err; i++)
+	for (int i = 0; i < ROUNDS && !p->err; i++) {
+		while (p->wait_for && produced > p->wait_for->taken + AHEAD)
+			sched_yield();
 		p->err = observer_synthesize(p->observer, p->cpu, BURST);
+		produced += BURST;
+	}
 	producers--;
 	return NULL;
 }
@@ -206,8 +215,9 @@ static void play(unsigned ring_bytes, bool drain, struct tally *t, uint64_t ret_
 		worker_go(w[i]);
 	}
 	producers = 2;
+	produced = 0;
 	for (int i = 0; i < 2; i++) {
-		p[i] = (struct producer){ l->observer, cpus[i], 0 };
+		p[i] = (struct producer){ .observer = l->observer, .cpu = cpus[i], .wait_for = drain ? t : NULL };
 		assert_int_equal(pthread_create(&threads[i], NULL, produce, &p[i]), 0);
 	}
 	while (producers) {

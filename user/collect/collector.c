@@ -22,7 +22,8 @@
 #define FLUSH_TRIES 10
 #define LOOKS_AFTER 4 /* times the shortest wait: for so long after the last record waits are looked at */
 #define LOOK_SHARE 20 /* a look, which goes over all tasks of the machine, takes at most this part of the time */
-#define STACKS_DRAIN_MS 20.0 /* with stacks: a process should still be there when its addresses get their names */
+#define STACKS_DRAIN_MS 20.0 /* with stacks: a new process should still be there when its addresses get their names */
+#define NEW_NS (2 * NS_PER_S) /* so long a process is new; one that is older is known by name already, and likely to stay */
 
 /* A handler on another CPU may have taken its time stamp but not yet shown that it staged something; that of a switch is read by the scheduler, a moment before
  * our program runs, and the hypervisor may come between. A plain drain leaves that much time alone. The close of an interval interrupts every CPU
@@ -42,6 +43,7 @@ struct collector {
 	uint64_t looked_ns, look_ns; /* when that was done last, and how long it took */
 	uint64_t active_ns; /* when records, or agents, came in last, or waits were left for the next look */
 	double pause_ms, drain_max_ms;
+	uint64_t new_ns; /* when a process last was seen for the first time */
 	struct so_snap *snaps;
 	int snaps_len, snaps_cap;
 	int err; /* of a callback */
@@ -146,8 +148,7 @@ int collector_stacks(struct collector *c, uint64_t offcpu_min_ns)
 {
 	c->symbolizer = symbolizer_new();
 	c->look_min_ns = offcpu_min_ns;
-	if (c->drain_max_ms > STACKS_DRAIN_MS)
-		c->drain_max_ms = STACKS_DRAIN_MS;
+	c->new_ns = clock_ns();
 	return c->symbolizer ? 0 : -ENOMEM;
 }
 
@@ -155,6 +156,7 @@ int collector_stacks(struct collector *c, uint64_t offcpu_min_ns)
 static void process_seen(struct collector *c, uint32_t tgid, unsigned slot, enum seen how, uint64_t since_ns)
 {
 	observer_process_seen(c->observer, tgid, slot, how, since_ns);
+	c->new_ns = clock_ns();
 	if (c->symbolizer)
 		symbolizer_exec(c->symbolizer, tgid);
 }
@@ -269,7 +271,10 @@ static void candidates_tell(struct collector *c)
 static void pause_adapt(struct collector *c, int64_t bytes, int stacks)
 {
 	bool busy = bytes || stacks || c->look_min_ns;
+	double most_ms = c->drain_max_ms;
 
+	if (c->symbolizer && most_ms > STACKS_DRAIN_MS && clock_ns() - c->new_ns < NEW_NS)
+		most_ms = STACKS_DRAIN_MS;
 	if (bytes > BATCH_BUSY_BYTES)
 		c->pause_ms /= 2;
 	else if (bytes < BATCH_CALM_BYTES)
@@ -278,12 +283,12 @@ static void pause_adapt(struct collector *c, int64_t bytes, int stacks)
 		c->pause_ms = DRAIN_MIN_MS;
 	if (looks_matter(c, clock_ns()) && c->pause_ms > c->look_min_ns / 2e6)
 		c->pause_ms = c->look_min_ns / 2e6;
-	if (busy && c->pause_ms > c->drain_max_ms)
-		c->pause_ms = c->drain_max_ms;
+	if (busy && c->pause_ms > most_ms)
+		c->pause_ms = most_ms;
 	if (c->pause_ms > DRAIN_IDLE_MS)
 		c->pause_ms = DRAIN_IDLE_MS;
 	if (c->symbolizer)
-		observer_doze(c->observer, c->pause_ms > c->drain_max_ms);
+		observer_doze(c->observer, c->pause_ms > most_ms);
 }
 
 int64_t collector_drain(struct collector *c)
