@@ -106,7 +106,7 @@ int core__seed(struct bpf_iter__task *ctx)
 
 	if (!t || t->flags & PF_KTHREAD)
 		return 0;
-	if (t->bpf_storage && bpf_task_storage_get(&tasks, t, 0, 0))
+	if (bpf_task_storage_get(&tasks, t, 0, 0))
 		return 0;
 	tgid = t->tgid;
 	slot = bpf_map_lookup_elem(&seeds, &tgid);
@@ -161,8 +161,6 @@ int BPF_PROG(core__fork, struct task_struct *parent, struct task_struct *child)
 	struct membership *p, *m;
 	u64 now;
 
-	if (!parent->bpf_storage)
-		return 0;
 	p = bpf_task_storage_get(&tasks, parent, 0, 0);
 	if (!p)
 		return 0;
@@ -196,10 +194,8 @@ int BPF_PROG(core__fork, struct task_struct *parent, struct task_struct *child)
 SEC("?tp_btf/sched_process_exec")
 int BPF_PROG(core__exec, struct task_struct *t, int old_pid)
 {
-	struct membership *m = NULL;
+	struct membership *m = bpf_task_storage_get(&tasks, t, 0, 0);
 
-	if (t->bpf_storage)
-		m = bpf_task_storage_get(&tasks, t, 0, 0);
 	if (!m) {
 		if (cfg_candidates)
 			emit(so_candidate, r, SO_CANDIDATE, 0, t->pid) {
@@ -229,20 +225,18 @@ int BPF_PROG(core__exit, struct task_struct *t)
 	struct signal_struct *sig;
 	u32 dead;
 
-	if (!t->bpf_storage)
-		return 0;
 	m = bpf_task_storage_get(&tasks, t, 0, 0);
 	if (!m)
 		return 0;
-	sig = t->signal;
+	sig = BPF_CORE_READ(t, signal);
 	/* do_exit() takes the thread off `live` before this tracepoint. */
-	dead = sig->live.counter == 0;
+	dead = BPF_CORE_READ(sig, live.counter) == 0;
 	if (dead)
 		python_forget(t->tgid);
 	leader = t->pid == t->tgid ? m : bpf_task_storage_get(&tasks, t->group_leader, 0, 0); /* it has what is the process's */
 	emit(so_exit, r, SO_EXIT, m->agent, t->pid) {
 		r->tgid = t->tgid;
-		r->code = sig->flags & SIGNAL_GROUP_EXIT ? sig->group_exit_code : t->exit_code;
+		r->code = BPF_CORE_READ(sig, flags) & SIGNAL_GROUP_EXIT ? BPF_CORE_READ(sig, group_exit_code) : t->exit_code;
 		r->group_dead = dead;
 		r->pad = 0;
 		r->utime_ns = t->utime;
@@ -349,11 +343,10 @@ int core__snap(struct bpf_iter__task *ctx)
 {
 	struct task_struct *t = ctx->task;
 	struct membership *m;
+	struct mm_struct *mm;
 	struct so_snap s = {};
 
 	if (!t)
-		return 0;
-	if (!t->bpf_storage)
 		return 0;
 	m = bpf_task_storage_get(&tasks, t, 0, 0);
 	if (!m || !m->agent)
@@ -361,7 +354,7 @@ int core__snap(struct bpf_iter__task *ctx)
 	s.tid = t->pid;
 	s.tgid = t->tgid;
 	s.agent = m->agent;
-	s.parent_tgid = t->real_parent->tgid;
+	s.parent_tgid = BPF_CORE_READ(t, real_parent, tgid);
 	s.flags = m->flags & (SO_SNAP_TOOL | SO_SNAP_ROOT);
 	snap_cycle(&s, t, m);
 	if (t->exit_state)
@@ -373,8 +366,9 @@ int core__snap(struct bpf_iter__task *ctx)
 	s.migrations = t->se.nr_migrations;
 	if (s.tid == s.tgid) {
 		s.flags |= SO_SNAP_LEADER;
-		if (t->mm)
-			s.rss_bytes = mm_rss_pages(t->mm) * cfg_page_bytes;
+		mm = BPF_CORE_READ(t, mm);
+		if (mm)
+			s.rss_bytes = mm_rss_pages(mm) * cfg_page_bytes;
 		s.rss_peak_bytes = m->rss_peak > s.rss_bytes ? m->rss_peak : s.rss_bytes;
 		m->rss_peak = s.rss_bytes;
 	}

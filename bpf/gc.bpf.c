@@ -75,7 +75,7 @@ int gc__pause(struct pt_regs *ctx)
 		struct so_gc_site site;
 	} at = { .cookie = bpf_get_attach_cookie(ctx) };
 	struct task_struct *t;
-	struct membership *m = member_current(&t);
+	struct membership *m = member_current_rare(&t);
 	struct pause *p;
 
 	if (!m)

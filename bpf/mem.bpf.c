@@ -21,7 +21,7 @@ int BPF_PROG(mem__rss, struct mm_struct *mm)
 	struct membership *m;
 	u64 bytes;
 
-	if (!t->bpf_storage || t->mm != mm)
+	if (!t->bpf_storage || BPF_CORE_READ(t, mm) != mm)
 		return 0;
 	m = bpf_task_storage_get(&tasks, t->group_leader, 0, 0);
 	if (!m)

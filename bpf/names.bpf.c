@@ -130,22 +130,25 @@ static __always_inline bool lookup_named(struct lookup *l)
 	return l->name[0];
 }
 
+/* Of t's process. create: when it has none. */
+static __always_inline struct lookups *lookups_get(struct task_struct *t, bool create)
+{
+	struct task_struct *leader = t->group_leader;
+	struct lookups *all = bpf_task_storage_get(&lookups, leader, 0, create ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+
+	if (!all && create) /* another thread has just created it */
+		all = bpf_task_storage_get(&lookups, leader, 0, 0);
+	return all;
+}
+
 /* int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **res) */
-static __always_inline void on_query(struct pt_regs *ctx, struct task_struct *t)
+static __always_inline void on_query(struct pt_regs *ctx, struct task_struct *t, struct lookups *all)
 {
 	u64 asked = PT_REGS_PARM1(ctx), place = PT_REGS_PARM4(ctx);
-	struct lookups *all;
 	struct lookup *l;
 
 	if (place <= LOOKUP_BUSY)
 		return;
-	all = bpf_task_storage_get(&lookups, t->group_leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!all) /* another thread has just created it */
-		all = bpf_task_storage_get(&lookups, t->group_leader, 0, 0);
-	if (!all) {
-		loss_count(SO_RESOLVED, SO_LOSS_NO_STORAGE);
-		return;
-	}
 	lookups_enter(all, names_era);
 	l = lookup_begin(all, place);
 	if (!l)
@@ -302,12 +305,11 @@ static __always_inline struct lookup *lookup_end(struct lookups *all, u64 list, 
 }
 
 /* void freeaddrinfo(struct addrinfo *res) */
-static __always_inline void on_free(struct pt_regs *ctx, struct task_struct *t, struct membership *m)
+static __always_inline void on_free(struct pt_regs *ctx, struct task_struct *t, struct membership *m, struct lookups *all)
 {
 	struct list_walk w = { .next = PT_REGS_PARM1(ctx), .agent = m->agent, .tid = t->pid };
-	struct lookups *all = bpf_task_storage_get(&lookups, t->group_leader, 0, 0);
 
-	if (!all || !w.next || all->era != names_era)
+	if (!w.next || all->era != names_era)
 		return;
 	w.lookup = lookup_end(all, w.next, t->pid);
 	if (!w.lookup)
@@ -321,14 +323,20 @@ SEC("?uprobe")
 int names__call(struct pt_regs *ctx)
 {
 	struct task_struct *t;
-	struct membership *m = member_current(&t);
+	struct membership *m = member_current_rare(&t);
+	struct lookups *all;
+	bool query;
 
 	if (!m || names_era & 1)
 		return 0;
-	if (bpf_get_attach_cookie(ctx) == SO_SITE_GETADDRINFO)
-		on_query(ctx, t);
-	else
-		on_free(ctx, t, m);
+	query = bpf_get_attach_cookie(ctx) == SO_SITE_GETADDRINFO;
+	all = lookups_get(t, query);
+	if (!all && query)
+		loss_count(SO_RESOLVED, SO_LOSS_NO_STORAGE);
+	else if (all && query)
+		on_query(ctx, t, all);
+	else if (all)
+		on_free(ctx, t, m, all);
 	bpf_tail_call(ctx, &tails, 0); /* see there */
 	return 0;
 }
@@ -387,10 +395,10 @@ int BPF_PROG(names__connect, struct sock *sk, int old, int new)
 
 	if (new != TCP_SYN_SENT || names_era & 1)
 		return 0;
-	m = member_current(&t);
+	m = member_current_rare(&t);
 	if (!m)
 		return 0;
-	d.all = bpf_task_storage_get(&lookups, t->group_leader, 0, 0);
+	d.all = lookups_get(t, false);
 	if (!d.all || d.all->era != names_era)
 		return 0;
 	d.to.family = sk->__sk_common.skc_family;

@@ -83,7 +83,7 @@ static __always_inline u64 rq_clock(struct task_struct *prev)
 {
 	if (!bpf_core_field_exists(prev->se.cfs_rq) || !bpf_core_field_exists(struct cfs_rq, rq))
 		return 0;
-	return prev->se.cfs_rq->rq->clock;
+	return walkable(prev)->se.cfs_rq->rq->clock;
 }
 
 /* prev, of anybody, leaves the CPU after a longer stint, or one of a class that keeps no prev_sum_exec_runtime: that is noted. */
@@ -102,7 +102,7 @@ static __noinline int stint_note(struct task_struct *prev)
 	s = &all->last[all->n++ & (STINTS - 1)];
 	s->from_ns = from;
 	s->to_ns = to;
-	bpf_probe_read_kernel(s->comm, sizeof(s->comm), prev->group_leader->comm);
+	bpf_probe_read_kernel(s->comm, sizeof(s->comm), walkable(prev)->group_leader->comm);
 	return 0;
 }
 
@@ -380,8 +380,11 @@ static __noinline int cycle_note(struct task_struct *prev, struct task_struct *n
 SEC("?tp_btf/sched_switch")
 int BPF_PROG(sched__switch, bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
 {
+	/* First: the verifier's search for each load of a pointer is done once, not at each way that leads here. */
+	bool left = prev->bpf_storage, came = next->bpf_storage;
+
 	if (detail.sched == SO_DETAIL_COUNTS && !(prev_state & TASK_DEAD)) { /* the last switch of a task closes its books */
-		struct so_lane *l = prev->bpf_storage ? lane_get(0) : NULL;
+		struct so_lane *l = left ? lane_get(0) : NULL;
 
 		if (l)
 			l->events[SO_EVENT_SWITCH]++; /* some may be another observer's tasks */
@@ -389,9 +392,9 @@ int BPF_PROG(sched__switch, bool preempt, struct task_struct *prev, struct task_
 	}
 	if (prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime >= RIVAL_MIN_NS)
 		stint_note(prev);
-	if (next->bpf_storage)
+	if (came)
 		rivals_note(next);
-	if (prev->bpf_storage)
+	if (left)
 		cycle_note(prev, next, !preempt && prev_state, prev_state);
 	return 0;
 }

@@ -38,7 +38,7 @@ static __always_inline int state_begin(struct sock *sk, int new)
 	struct membership *m;
 	struct task_struct *t;
 
-	m = member_current(&t);
+	m = member_current_rare(&t);
 	if (!m)
 		return 0;
 	c = bpf_sk_storage_get(&sockets, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -77,8 +77,6 @@ int BPF_PROG(sock__state, struct sock *sk, int old, int new)
 
 	if (new == TCP_SYN_SENT || new == TCP_LISTEN)
 		return state_begin(sk, new);
-	if (!sk->sk_bpf_storage)
-		return 0;
 	c = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (!c)
 		return 0;
@@ -117,8 +115,6 @@ int BPF_PROG(sock__resend, struct sock *sk)
 {
 	struct connection *c;
 
-	if (!sk->sk_bpf_storage)
-		return 0;
 	c = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (!c)
 		return 0;
@@ -135,9 +131,9 @@ static __always_inline struct sock *file_socket(struct bpf_iter__task_file *ctx,
 	struct file *file = ctx->file;
 	struct socket *socket;
 
-	if (!t || !file || t->pid != t->tgid || !t->bpf_storage)
+	if (!t || !file || t->pid != t->tgid)
 		return NULL;
-	if ((file->f_inode->i_mode & S_IFMT) != S_IFSOCK)
+	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return NULL;
 	*ret_m = bpf_task_storage_get(&tasks, t, 0, 0);
 	if (!*ret_m)

@@ -87,9 +87,9 @@ static __always_inline void open_unix(struct so_open *r, struct sock *sk)
 
 	if (!u)
 		return;
-	a = u->addr;
+	a = BPF_CORE_READ(u, addr);
 	if (!a) {
-		struct unix_sock *peer = (struct unix_sock *)u->peer;
+		struct unix_sock *peer = (struct unix_sock *)BPF_CORE_READ(u, peer);
 
 		if (!peer)
 			return;
@@ -370,7 +370,7 @@ static __always_inline int ready_listener(struct sock *sk)
 
 	if (sk->__sk_common.skc_family != AF_UNIX)
 		return 0;
-	m = member_current(&t);
+	m = member_current_rare(&t);
 	if (m)
 		emit(so_connect, r, SO_CONNECT, m->agent, t->pid) {
 			r->duration_ns = 0;
@@ -380,9 +380,9 @@ static __always_inline int ready_listener(struct sock *sk)
 			r->pad = 0;
 		}
 	/* listen() notes who called it; whether that is an agent's process is for the collector to find out. */
-	owner = sk->sk_peer_pid;
+	owner = BPF_CORE_READ(sk, sk_peer_pid);
 	if (owner)
-		emit(so_accept, r, SO_ACCEPT, 0, owner->numbers[0].nr) {
+		emit(so_accept, r, SO_ACCEPT, 0, BPF_CORE_READ(owner, numbers[0].nr)) {
 			r->socket = 0;
 			r->family = AF_UNIX;
 			__builtin_memset(r->pad, 0, sizeof(r->pad));

@@ -43,15 +43,26 @@ extern void *bpf_rdonly_cast(const void *p, u32 type) __ksym __weak;
 #define cast(p, type) ((type *)bpf_rdonly_cast(p, bpf_core_type_id_kernel(type)))
 #endif
 
+/* t, to load pointers through, without the verifier's search for how far these are to be trusted (see core.bpf.h). */
+static __always_inline struct task_struct *walkable(struct task_struct *t)
+{
+#ifdef WAIT_CAST
+	if (cfg_cast)
+		return cast(t, struct task_struct);
+#endif
+	return t;
+}
+
 /* Mode of the file behind one of t's descriptors; 0: none. */
 static __always_inline u16 fd_mode(struct task_struct *t, u32 fd)
 {
 	struct file **files, *file = NULL;
+	struct files_struct *open = walkable(t)->files;
 	struct fdtable *fdt;
 
-	if (!t->files)
+	if (!open)
 		return 0;
-	fdt = t->files->fdt;
+	fdt = open->fdt;
 	if (!fdt || fd >= fdt->max_fds)
 		return 0;
 	files = fdt->fd;
