@@ -414,9 +414,9 @@ int core__flush(void *ctx)
 	return busy;
 }
 
-/* What timing adds to each run, when the kernel times programs: the collector runs it to know. */
-SEC("?raw_tp/core_empty")
-int core__empty(void *ctx)
+/* What timing adds to each run, when the kernel times programs: attached only while it does. Where it hangs caches are as cold as the others find them. */
+SEC("?tp_btf/sched_switch")
+int BPF_PROG(core__empty, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
 	return 0;
 }

@@ -79,7 +79,7 @@ def test_targets_are_judged_by_their_figures(ns, words):
 def test_slowdown_target_is_of_the_middle():
     target = next(t for t in scenarios.TARGETS if t.what.startswith("redis-benchmark"))
     # A unit takes 1.03 of the time: throughput is down by 2.9 %.
-    judge = lambda *wall: table.judge([target], {"redis": {"stakeout": figures(wall=wall)}})[0]
+    judge = lambda *wall: table.judge([target], {"redis": {"stakeout in budget": figures(wall=wall)}})[0]
     assert judge(0.03, 0.0, 0.1, True)[1][0] == pytest.approx(2.9126, abs=1e-3)
     assert judge(0.03, 0.025, 0.1, True)[2] == "MISSED" and judge(0.03, 0.0, 0.1, True)[2] == "MISSED, unsure"
     assert judge(0.019, 0.01, 0.0204, True)[2] == "ok" and judge(0.019, 0.01, 0.03, True)[2] == "ok, unsure"

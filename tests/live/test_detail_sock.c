@@ -411,6 +411,41 @@ static void test_connections_are_told(void **state)
 	place_close(&place);
 }
 
+/* Where names are not looked for, the first bytes of a connection stay where they are. */
+static void test_contents(void **state)
+{
+	struct observer_counts before, after;
+	struct place place;
+	struct worker *w[2];
+	struct live *l;
+	pid_t pids[2];
+
+	(void)state;
+	live_need(PROBE_SOCK);
+	live_need(PROBE_NAMES);
+	assert_true(place_open(&place, AF_INET));
+	for (int i = 0; i < 2; i++) {
+		w[i] = worker_start(opens, &place);
+		worker_settle(w[i]);
+		pids[i] = w[i]->pid;
+	}
+	l = live_open(NULL);
+	live_watch(l, pids, 2);
+	observer_detail(l->observer, &(struct so_detail){ .names = SO_DETAIL_COUNTS });
+	worker_go(w[0]);
+	live_until(l, w[0]);
+	observer_counts_read(l->observer, &before);
+	observer_detail(l->observer, &(struct so_detail){});
+	worker_go(w[1]);
+	live_until(l, w[1]);
+	observer_counts_read(l->observer, &after);
+	assert_int_equal(before.seen[SO_CONTENT], 0);
+	assert_int_equal(before.seen[SO_SEND], OPENED);
+	assert_int_equal(after.seen[SO_CONTENT], OPENED);
+	live_close(l, true, 0);
+	place_close(&place);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -419,6 +454,7 @@ int main(void)
 		LIVE_TEST(test_straddling),
 		LIVE_TEST(test_arrivals),
 		LIVE_TEST(test_connections_are_told),
+		LIVE_TEST(test_contents),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@
 #include "sink/terminal.h"
 
 #define HOLD_S 1.0 /* longest time that a closed interval waits for what shows later */
-#define HOLD_FIRST_S 0.1 /* the first one: somebody waits for it */
+#define HOLD_FIRST_S 0.05 /* the first one: somebody waits for it */
 
 struct session {
 	struct record_options opt;

@@ -2,6 +2,7 @@
 #include "collect/costs.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #define SMOOTH_S 0.4
 #define TRAP_NS 1700 /* of a uprobe: from the breakpoint to the program and back, by a loop of malloc and free with and without one */
@@ -27,6 +28,19 @@
 #define RECORDS_PRIOR 2000.0
 #define RECORD_MIN_S 20e-9
 #define RECORD_MAX_S 3e-6
+
+/* Rates, a second, between which an event costs about the same: a rare one finds its caches cold (a switch that is only counted took 16 ns at 40,000 a second and 90 to
+ * 160 at 1,500). */
+static const double bands[COST_BANDS - 1] = { 5000, 20000 };
+
+static int band_of(double rate)
+{
+	int b = 0;
+
+	while (b < COST_BANDS - 1 && rate >= bands[b])
+		b++;
+	return b;
+}
 
 /* What an event costs until it has been calibrated, above an empty program, in ns: with full detail, summed, counted. */
 static const double defaults[PROBE_COUNT][COST_LEVELS] = {
@@ -113,8 +127,6 @@ void costs_init(struct costs *c, double floor_ns, const struct cost_counts *now)
 	*c = (struct costs){ .floor_ns = floor_ns, .last = *now, .summed_share = 0.2, .collector.record_s = RECORD_S };
 	for (int p = 0; p < PROBE_COUNT; p++) {
 		c->probes[p].stranger_ns = STRANGER_NS;
-		for (int l = 0; l < COST_LEVELS; l++)
-			c->probes[p].event_ns[l] = defaults[p][l];
 	}
 }
 
@@ -149,13 +161,25 @@ static void collector_learn(struct costs *c, double dt_s, double records, double
 	c->collector.dt_s = c->collector.records = c->collector.cpu_s = 0;
 }
 
-/* What an event costs at a level that has not been calibrated: off by as much as one is that has. */
-static double event_s(const struct costs *c, int p, unsigned level)
+/* What is known of a level at the band that is nearest, in ns; 0: nothing. */
+static double level_ns(const struct costs *c, int p, unsigned level, int band)
 {
-	for (unsigned l = 0; l < COST_LEVELS && !c->probes[p].known[level]; l++)
-		if (c->probes[p].known[l])
-			return defaults[p][level] / defaults[p][l] * c->probes[p].event_ns[l] * 1e-9;
-	return c->probes[p].event_ns[level] * 1e-9;
+	for (int off = 0; off < COST_BANDS; off++)
+		for (int b = 0; b < COST_BANDS; b++)
+			if (abs(b - band) == off && c->probes[p].known[level][b])
+				return c->probes[p].event_ns[level][b];
+	return 0;
+}
+
+/* What an event costs when so many come a second. At a level that has not been calibrated it is off by as much as one is that has. */
+static double event_s(const struct costs *c, int p, unsigned level, double rate)
+{
+	int band = band_of(rate);
+	double ns = level_ns(c, p, level, band);
+
+	for (unsigned l = 0; l < COST_LEVELS && !(ns > 0); l++)
+		ns = level_ns(c, p, l, band) * defaults[p][level] / defaults[p][l];
+	return (ns > 0 ? ns : defaults[p][level]) * 1e-9;
 }
 
 void costs_tick(struct costs *c, const struct cost_counts *now, enum rung rung, double ret_s[COST_PARTS])
@@ -167,7 +191,7 @@ void costs_tick(struct costs *c, const struct cost_counts *now, enum rung rung, 
 	for (int p = 0; p < PROBE_COUNT; p++) {
 		double n = (double)(events_of(now, p) - events_of(last, p));
 
-		bpf_s += n * event_s(c, p, level_of(p, rung)) + dt_s * c->probes[p].strangers_rate;
+		bpf_s += n * event_s(c, p, level_of(p, rung), n / dt_s) + dt_s * c->probes[p].strangers_rate;
 		c->event_rate[p] = smoothed(c->event_rate[p], n / dt_s, dt_s);
 		if (p == PROBE_SCHED && rung_infos[rung].sched == SO_DETAIL_SUMMED && n > EVENTS_FEW)
 			c->summed_share += 0.2 * ((sched_records(now) - sched_records(last)) / n - c->summed_share);
@@ -195,7 +219,7 @@ static double bpf_rate(const struct costs *c, enum rung rung, enum rung on)
 	for (int p = 0; p < PROBE_COUNT; p++) {
 		double part = p == PROBE_PROFILE ? rung_infos[rung].profile / rung_infos[on].profile : 1;
 
-		sum += part * c->event_rate[p] * event_s(c, p, level_of(p, rung)) + c->probes[p].strangers_rate;
+		sum += part * c->event_rate[p] * event_s(c, p, level_of(p, rung), c->event_rate[p]) + c->probes[p].strangers_rate;
 	}
 	return sum;
 }
@@ -222,9 +246,12 @@ bool costs_uncertain(const struct costs *c, double now_s, enum rung rung)
 		return c->calibrated_events != events_all(&c->last); /* who sleeps is left alone */
 	if (age_s < CALIBRATE_MIN_S || rate < LOAD_MATTERS)
 		return false;
-	for (int p = 0; p < PROBE_COUNT; p++)
-		if (!c->probes[p].known[level_of(p, rung)] && c->event_rate[p] * event_s(c, p, level_of(p, rung)) > 0.1 * rate)
+	for (int p = 0; p < PROBE_COUNT; p++) {
+		unsigned level = level_of(p, rung);
+
+		if (!c->probes[p].known[level][band_of(c->event_rate[p])] && c->event_rate[p] * event_s(c, p, level, c->event_rate[p]) > 0.1 * rate)
 			return true;
+	}
 	return rate > LOAD_CHANGED * c->calibrated_rate || rate * LOAD_CHANGED < c->calibrated_rate;
 }
 
@@ -261,16 +288,17 @@ void costs_calibrate(struct costs *c, const struct cost_counts *before, const st
 		double n = (double)(events_of(now, p) - events_of(before, p)), floor_ns = (double)runs[p].runs * c->floor_ns;
 		double net_ns = fmax((double)runs[p].ns - floor_ns, 0), expected, others, each;
 		unsigned level = level_of(p, rung);
+		int band = band_of(n / dt_s);
 
 		c->extra_s += floor_ns * 1e-9;
-		expected = event_s(c, p, level) * 1e9;
+		expected = event_s(c, p, level, n / dt_s) * 1e9;
 		others = strangers_ns(c, p, n, (double)runs[p].runs, net_ns, expected, dt_s);
 		moved(&c->probes[p].strangers_rate, others / dt_s * 1e-9, !c->calibrated);
 		if (n < EVENTS_FEW || n < STRANGERS_ALL * (double)runs[p].runs)
 			continue;
 		each = fmin(fmax((net_ns - others) / n, expected / RATIO_MAX), expected * RATIO_MAX);
-		moved(&c->probes[p].event_ns[level], each, !c->probes[p].known[level]);
-		c->probes[p].known[level] = true;
+		moved(&c->probes[p].event_ns[level][band], each, !c->probes[p].known[level][band]);
+		c->probes[p].known[level][band] = true;
 	}
 	c->calibrated = true;
 	c->calibrated_events = events_all(now);

@@ -18,6 +18,7 @@
 #include "model/recording_cost.h"
 
 #define COST_LEVELS 3 /* enum so_detail_level */
+#define COST_BANDS 3 /* of rates of events */
 
 struct cost_counts { /* since the beginning */
 	double at_s;
@@ -33,8 +34,8 @@ struct cost_run { /* the programs of a probe, by the kernel's accounting */
 struct costs {
 	double floor_ns; /* what the accounting adds to a run */
 	struct {
-		double event_ns[COST_LEVELS];
-		bool known[COST_LEVELS];
+		double event_ns[COST_LEVELS][COST_BANDS];
+		bool known[COST_LEVELS][COST_BANDS];
 		double stranger_ns; /* of a run for nobody */
 		double strangers_rate; /* CPU seconds a second, of these */
 	} probes[PROBE_COUNT];

@@ -28,8 +28,7 @@
 #define RIVALS_MAX 8192 /* taken at a time */
 #define WOKEN_FRESH_NS 100000000ULL /* the clocks drift by some parts in a million: by 1 us in that time */
 #define NAP_NS 50000
-#define FLOOR_RUNS 200
-#define FLOOR_AT_HOOK 1.18 /* caches are colder where a program hangs on a hook than in a loop: 57 to 60 ns were 47 to 53 */
+#define FLOOR_RUNS 50 /* of fewer nothing is told */
 #define SEED_TURNS 8 /* parents usually come before children in the task list; after pid wrap-around it takes more turns */
 
 struct blind_change {
@@ -60,6 +59,8 @@ struct observer {
 	struct blind_change *blinds; /* not taken yet */
 	size_t blinds_len, blinds_cap;
 	int cpus, stats_fd, timing_fd; /* of bpf_stats: asked for by the user; for a while */
+	struct bpf_link *empty; /* attached while programs are timed for a while */
+	struct observer_time floor; /* of the empty program, when last told */
 	uint64_t woken_ns; /* see observer_woken() */
 	uint64_t counted, skipped, bpf_ns, bpf_runs; /* of the programs, when so much had been seen */
 	observer_batch_fn batch_fn;
@@ -136,7 +137,7 @@ static bool program_hooks(const struct bpf_program *prog)
 {
 	enum bpf_attach_type type = bpf_program__expected_attach_type(prog);
 
-	return type == BPF_TRACE_RAW_TP || type == BPF_TRACE_FENTRY || type == BPF_TRACE_FEXIT;
+	return (type == BPF_TRACE_RAW_TP && strcmp(bpf_program__name(prog), "core__empty")) || type == BPF_TRACE_FENTRY || type == BPF_TRACE_FEXIT;
 }
 
 static void note_none(void *ctx, unsigned slot, const char *text)
@@ -367,6 +368,7 @@ void observer_free(struct observer *o)
 		return;
 	for (int i = 0; i < o->links_len; i++)
 		bpf_link__destroy(o->links[i]);
+	bpf_link__destroy(o->empty);
 	uprobes_free(o->uprobes);
 	heap_windows_free(o->heap_windows);
 	heap_full_free(o->heap_full);
@@ -746,6 +748,12 @@ int observer_timing(struct observer *o, bool on)
 	}
 	if (on && o->timing_fd < 0 && o->stats_fd < 0)
 		o->timing_fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	if (on && !o->empty)
+		o->empty = bpf_program__attach(o->skel->progs.core__empty); /* without it the floor is the last one */
+	if (!on && o->empty) {
+		bpf_link__destroy(o->empty);
+		o->empty = NULL;
+	}
 	return o->timing_fd >= 0 || o->stats_fd >= 0 || !on ? 0 : -errno;
 }
 
@@ -773,19 +781,14 @@ void observer_times(struct observer *o, struct observer_time ret[PROBE_COUNT])
 
 double observer_timing_floor(struct observer *o)
 {
-	LIBBPF_OPTS(bpf_test_run_opts, opts);
-	int fd = bpf_program__fd(o->skel->progs.core__empty);
 	struct bpf_prog_info info = {};
 	__u32 len = sizeof(info);
+	struct observer_time was = o->floor;
 
-	if (observer_timing(o, true))
+	if (bpf_obj_get_info_by_fd(bpf_program__fd(o->skel->progs.core__empty), &info, &len) || info.run_cnt - was.runs < FLOOR_RUNS)
 		return 0;
-	for (int i = 0; i < FLOOR_RUNS; i++)
-		bpf_prog_test_run_opts(fd, &opts);
-	observer_timing(o, false);
-	if (bpf_obj_get_info_by_fd(fd, &info, &len) || !info.run_cnt)
-		return 0;
-	return FLOOR_AT_HOOK * (double)info.run_time_ns / (double)info.run_cnt;
+	o->floor = (struct observer_time){ .runs = info.run_cnt, .ns = info.run_time_ns };
+	return (double)(o->floor.ns - was.ns) / (double)(o->floor.runs - was.runs);
 }
 
 void observer_kmem_read(struct observer *o, observer_kmem_fn fn, void *ctx)

@@ -102,7 +102,7 @@ struct observer_time {
 	uint64_t runs, ns;
 };
 void observer_times(struct observer *o, struct observer_time ret[PROBE_COUNT]);
-/* What timing adds to a run, in ns: the mean of an empty program. 0: not known. */
+/* What timing adds to a run, in ns: the mean of an empty program, at each switch, while programs were timed since this was asked last. 0: too few runs to tell. */
 double observer_timing_floor(struct observer *o);
 /* Fills up to max entries; returns how many. */
 int observer_programs(struct observer *o, struct observer_prog *ret, int max);

@@ -31,7 +31,8 @@ class Tool:
         return self.package == "stakeout"
 
 
-RECORD = "stakeout record -q --force -o {out} -p {pid}"
+GOVERNED = "stakeout record -q --force -o {out} -p {pid}"
+RECORD = GOVERNED + " --budget off"  # in full detail, whatever that costs
 BPFTRACE = {
     "runq": "tracepoint:sched:sched_wakeup { @q[args->pid] = nsecs; } tracepoint:sched:sched_switch { $t = @q[args->next_pid]; "
             "if ($t) { @runq = hist(nsecs - $t); delete(@q[args->next_pid]); } }",
@@ -45,7 +46,8 @@ BPFTRACE = {
 PERF_LOST = r"(?i)lost (\d+)|(\d+) lost"
 
 TOOLS = [
-    Tool("stakeout", RECORD, "stakeout", "all that is on by default"),
+    Tool("stakeout", RECORD, "stakeout", "all that is on by default, in full detail"),
+    Tool("stakeout in budget", GOVERNED, "stakeout", "the same with the default budget: of less detail where the load asks for it"),
     Tool("stakeout +heap", RECORD + " --probe +heap", "stakeout", "the default and the sampled heap"),
     Tool("stakeout +heap=full", RECORD + " --probe +heap=full", "stakeout", "the default and every allocation"),
     Tool("stakeout +profile", RECORD + " --probe +profile", "stakeout", "the default and CPU stacks at 49 Hz"),
