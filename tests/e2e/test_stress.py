@@ -105,6 +105,16 @@ def peers_sum(agent, side, counter):
     return sum(p["counters"].get(counter, 0) for p in agent.get("peers", []) if p["side"] == side)
 
 
+def without_skips(record):
+    """A recording in which the kernel left out no run of a program, which it does on a CPU where it preempts a thread within that program, and counts: what
+    happened then is not seen."""
+    for _ in range(4):
+        r = record()
+        if "skipped" not in lost(r):
+            return r
+    return pytest.skip(f"kernel: it left out {lost(r)['skipped']} runs of programs")
+
+
 class Stage:
     """A process that talks with the test by lines."""
 
@@ -124,15 +134,10 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def churn(tmp_path_factory):
-    """100,000 short connections between two agents. A kernel that preempts a thread within a program leaves out the others' runs of it on that CPU, and counts
-    them: what was connected then is not seen."""
+    """100,000 short connections between two agents."""
     if not os.path.exists("/proc/slabinfo"):
         pytest.skip("kernel: no /proc/slabinfo")
-    for _ in range(4):
-        r = churn_once(tmp_path_factory)
-        if "skipped" not in lost(r):
-            return r
-    return pytest.skip(f"kernel: it left out {lost(r)['skipped']} runs of programs")
+    return without_skips(lambda: churn_once(tmp_path_factory))
 
 
 def churn_once(tmp_path_factory):
@@ -304,8 +309,7 @@ for _ in range(times):
 TIMES = 50
 
 
-@pytest.fixture(scope="module")
-def misbehaved(tmp_path_factory):
+def misbehave(tmp_path_factory):
     out, agents = tmp_path_factory.mktemp("peers") / "out.ndjson", Agents()
     try:
         peers = Stage(agents, PYTHON, "-c", PEERS)
@@ -323,6 +327,11 @@ def misbehaved(tmp_path_factory):
     by_port = {p["peer"]: p for p in r.agent["peers"]}
     r.peers = {kind: by_port[f"127.0.0.1:{port}"] for kind, port in ports.items()}
     return r
+
+
+@pytest.fixture(scope="module")
+def misbehaved(tmp_path_factory):
+    return without_skips(lambda: misbehave(tmp_path_factory))
 
 
 # counters of the peer of each kind, a connection; what is not named is 0

@@ -47,7 +47,7 @@ static struct live *heap_open(void)
 
 	observed = 0;
 	noted[0] = 0;
-	assert_int_equal(collector_stacks(l->collector, 0), 0);
+	assert_int_equal(collector_stacks(l->collector, 0, true), 0);
 	return l;
 }
 

@@ -77,7 +77,7 @@ static void test_same_result(void **state)
 		skip();
 	}
 	seen.world = l->world;
-	assert_int_equal(collector_stacks(l->collector, 0), 0);
+	assert_int_equal(collector_stacks(l->collector, 0, true), 0);
 	live_watch(l, &w->pid, 1);
 	worker_go(w);
 	live_until(l, w);

@@ -207,7 +207,7 @@ static void test_cpu_time(void **state)
 	worker_settle(w);
 	worker_settle(stranger);
 	l = live_profile(w);
-	assert_int_equal(collector_stacks(l->collector, 0), 0);
+	assert_int_equal(collector_stacks(l->collector, 0, true), 0);
 	worker_go(stranger);
 	worker_go(w);
 	while (collector_counts(l->collector)->received[SO_STACK] < SAMPLES_WANTED)
@@ -371,7 +371,7 @@ static void test_wait_time(void **state)
 	worker_settle(w);
 	l = live_offcpu(w);
 	world_thresholds(l->world, min_ns, UINT64_MAX);
-	assert_int_equal(collector_stacks(l->collector, min_ns), 0);
+	assert_int_equal(collector_stacks(l->collector, min_ns, true), 0);
 	worker_go(w);
 	live_until(l, w);
 	a = live_close(l, true, 0);

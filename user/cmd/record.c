@@ -25,7 +25,7 @@
 #include "sink/terminal.h"
 
 #define HOLD_S 1.0 /* longest time that a closed interval waits for what shows later */
-#define HOLD_FIRST_S 0.05 /* the first one: somebody waits for it */
+#define HOLD_FIRST_S 0.1 /* the first one: somebody waits for it */
 
 struct session {
 	struct record_options opt;
@@ -439,7 +439,8 @@ static int stacks_prepare(struct session *s, const bool on[PROBE_COUNT])
 	world_thresholds(s->world, offcpu_ns ? offcpu_ns : UINT64_MAX, (uint64_t)(s->opt.leak_age_s * 1e9));
 	if (!on[PROBE_PROFILE] && !on[PROBE_OFFCPU] && !on[PROBE_HEAP])
 		return 0;
-	return collector_stacks(s->collector, offcpu_ns);
+	/* Of a profile each moment counts, the last ones of a process, too; of the heap places are wanted that come again and again. */
+	return collector_stacks(s->collector, offcpu_ns, on[PROBE_PROFILE] || on[PROBE_OFFCPU]);
 }
 
 /* All allocations were asked for by name: no rung of the ladder would save any of that. So without a budget, unless there was one given, too. */

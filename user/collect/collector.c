@@ -23,7 +23,7 @@
 #define LOOKS_AFTER 4 /* times the shortest wait: for so long after the last record waits are looked at */
 #define LOOK_SHARE 20 /* a look, which goes over all tasks of the machine, takes at most this part of the time */
 #define STACKS_DRAIN_MS 20.0 /* with stacks: a new process should still be there when its addresses get their names */
-#define NEW_NS (2 * NS_PER_S) /* so long a process is new; one that is older is known by name already, and likely to stay */
+#define NEW_NS (2 * NS_PER_S) /* so long a process is new; one that is older is likely to stay */
 
 /* A handler on another CPU may have taken its time stamp but not yet shown that it staged something; that of a switch is read by the scheduler, a moment before
  * our program runs, and the hypervisor may come between. A plain drain leaves that much time alone. The close of an interval interrupts every CPU
@@ -43,6 +43,7 @@ struct collector {
 	uint64_t looked_ns, look_ns; /* when that was done last, and how long it took */
 	uint64_t active_ns; /* when records, or agents, came in last, or waits were left for the next look */
 	double pause_ms, drain_max_ms;
+	bool prompt; /* stacks are named at once */
 	uint64_t new_ns; /* when a process last was seen for the first time */
 	struct so_snap *snaps;
 	int snaps_len, snaps_cap;
@@ -144,10 +145,11 @@ static void candidate_note(struct collector *c, uint32_t tgid)
 	c->candidates[c->candidates_len++] = tgid;
 }
 
-int collector_stacks(struct collector *c, uint64_t offcpu_min_ns)
+int collector_stacks(struct collector *c, uint64_t offcpu_min_ns, bool prompt)
 {
 	c->symbolizer = symbolizer_new();
 	c->look_min_ns = offcpu_min_ns;
+	c->prompt = prompt;
 	c->new_ns = clock_ns();
 	return c->symbolizer ? 0 : -ENOMEM;
 }
@@ -273,7 +275,7 @@ static void pause_adapt(struct collector *c, int64_t bytes, int stacks)
 	bool busy = bytes || stacks || c->look_min_ns;
 	double most_ms = c->drain_max_ms;
 
-	if (c->symbolizer && most_ms > STACKS_DRAIN_MS && clock_ns() - c->new_ns < NEW_NS)
+	if (c->symbolizer && most_ms > STACKS_DRAIN_MS && (c->prompt || clock_ns() - c->new_ns < NEW_NS))
 		most_ms = STACKS_DRAIN_MS;
 	if (bytes > BATCH_BUSY_BYTES)
 		c->pause_ms /= 2;

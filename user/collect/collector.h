@@ -15,8 +15,9 @@ struct collector *collector_new(struct observer *o, struct world *w, double drai
 void collector_free(struct collector *c);
 /* Called with the process id of each exec outside all agents. */
 typedef void (*collector_candidate_fn)(void *ctx, uint32_t tgid);
-/* Stack samples are taken and get their names; offcpu_min_ns: waits from this long are looked at too, 0: none. Before the first drain. 0 or -ENOMEM. */
-int collector_stacks(struct collector *c, uint64_t offcpu_min_ns);
+/* Stack samples are taken and get their names; offcpu_min_ns: waits from this long are looked at too, 0: none.
+ * prompt: each is named at once, since a process may end; else those of new processes alone. Before the first drain. 0 or -ENOMEM. */
+int collector_stacks(struct collector *c, uint64_t offcpu_min_ns, bool prompt);
 /* Watching is to take no more than this share of the agents' CPU time: the governor reduces detail where it would. Before collector_start. 0 or -ENOMEM. */
 int collector_budget(struct collector *c, double share);
 /* Watching begins: what it took to get here is no cost of it. */

@@ -368,7 +368,7 @@ void observer_free(struct observer *o)
 		return;
 	for (int i = 0; i < o->links_len; i++)
 		bpf_link__destroy(o->links[i]);
-	bpf_link__destroy(o->empty);
+	observer_timing(o, false);
 	uprobes_free(o->uprobes);
 	heap_windows_free(o->heap_windows);
 	heap_full_free(o->heap_full);
@@ -389,7 +389,6 @@ void observer_free(struct observer *o)
 	stakeout_bpf__destroy(o->skel);
 	if (o->stats_fd >= 0)
 		close(o->stats_fd);
-	observer_timing(o, false);
 	free(o);
 }
 

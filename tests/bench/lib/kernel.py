@@ -69,7 +69,16 @@ def libc_of(pid):
 
 
 def rss_bytes(pid):
-    return status(pid, "VmRSS") * 1024
+    """Without pages of BPF maps, which map_bytes() has: a ring is mapped twice in a row."""
+    total, of_map = 0, False
+    with open(f"/proc/{pid}/smaps") as f:
+        for line in f:
+            words = line.split()
+            if words[0] == "Rss:":
+                total += 0 if of_map else int(words[1]) * 1024
+            elif not words[0].endswith(":"):
+                of_map = "bpf-map" in line
+    return total
 
 
 def threads(pid):
