@@ -19,8 +19,7 @@
 
 /*
  * Reading the kernel's structures: by plain loads where every switch or packet passes, and by BPF_CORE_READ elsewhere. For each load of a pointer out of a trusted one the
- * verifier searches all types of the kernel up to four times (btf_nested_type_is_trusted, since 6.4), at each visit: about 1 ms of a start. A helper call takes
- * 10 to 20 ns.
+ * verifier searches all types of the kernel up to four times (btf_nested_type_is_trusted), at each visit: about 1 ms of a start. What a helper call takes: see wait.bpf.h.
  */
 
 /* A task of an agent. Lives in task storage: is inherited, relabelled, dies with the task. The kernel aligns it to 8 bytes behind the start of a cache line: what

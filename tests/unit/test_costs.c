@@ -123,6 +123,30 @@ static void test_unlike_the_guess(void **state)
 	}
 }
 
+/* A rare event costs many times as much as one of many: neither is taken for the other when the load steps up and down. */
+static void test_bands(void **state)
+{
+	struct truth often = usual, seldom = usual;
+	struct machine m;
+
+	(void)state;
+	often.strangers = seldom.strangers = 0;
+	often.switch_ns = 80;
+	seldom.switch_ns = 640;
+	seldom.switches = 1500;
+	begin(&m, often);
+	run(&m, RUNG_FULL, 12);
+	m.truth = seldom;
+	run(&m, RUNG_FULL, 12);
+	for (int i = 0; i < 2; i++) {
+		m.truth = i ? seldom : often;
+		m.bpf_s = m.estimated_bpf_s = 0;
+		for (int j = 0; j < 10; j++)
+			tick(&m, RUNG_FULL);
+		assert_within(m.estimated_bpf_s, m.bpf_s, 0.05);
+	}
+}
+
 static void test_strangers(void **state)
 {
 	struct truth t = usual;
@@ -218,7 +242,7 @@ static void test_traps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_steady),	    cmocka_unit_test(test_unlike_the_guess), cmocka_unit_test(test_strangers), cmocka_unit_test(test_steps),
+		cmocka_unit_test(test_steady),	    cmocka_unit_test(test_unlike_the_guess), cmocka_unit_test(test_bands),	     cmocka_unit_test(test_strangers), cmocka_unit_test(test_steps),
 		cmocka_unit_test(test_predictions), cmocka_unit_test(test_less),	     cmocka_unit_test(test_traps),
 	};
 

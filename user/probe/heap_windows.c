@@ -346,7 +346,7 @@ static void *windows_run(void *arg)
 	uint64_t last_ns = clock_ns();
 
 	/* Of this thread alone. No real-time priority: with it the thread preempts whom it is to look at, on the CPU where it ran last, while another one is idle
-	 * (5 ms a second; measured). Where no CPU is idle, windows close a little later, which their limit of hits makes harmless. */
+	 * (1 to 2 ms a second; measured). Where no CPU is idle, windows close a little later, which their limit of hits makes harmless. */
 	setpriority(PRIO_PROCESS, 0, -20);
 	h->cycle_s = 1 / h->intensity;
 	/* The gap counts from the last window's end: the events of a Poisson process that fall into a window are left out, and no others. */
