@@ -73,18 +73,22 @@ def test_every_function_counts_once(stakeout, build, variant):
     flags, compiler, library = VARIANTS[variant]
     program = build(*flags, compiler=compiler)
     command = ["env", f"LD_PRELOAD={LIBRARIES / library}", program] if library else [program]
-    sizes, seen, samples = [100, 200, 300, 400, 500, 600, 704], {}, 0
+    sizes, seen, samples, strays = [100, 200, 300, 400, 500, 600, 704], {}, 0, 0
     for _ in range(8):  # on a busy machine few windows see anything
         _, agent, _ = watch(stakeout, *command, "functions", 5 * GAP, 2)
         assert agent["heap"]["mode"] == "sampled" and agent["heap"]["samples"] > 0
         samples += agent["heap"]["samples"]
         hist = agent["hist"]["heap_alloc_bytes"]
-        assert 100 <= hist["min"] and hist["max"] <= 704
         for value, count in buckets(hist):
             size = min(sizes, key=lambda s: abs(s - value))
-            seen[size] = seen.get(size, 0) + count
+            if abs(size - value) > 0.02 * size:
+                strays += count
+            else:
+                seen[size] = seen.get(size, 0) + count
         if len(seen) == len(sizes) and samples > 300:
             break
+    # env, the loader and the library allocate something of their own when they start (tcmalloc: one byte), seldom in a window.
+    assert strays <= 0.02 * samples + 2, strays
     # One that counted twice would have two shares of eight, one that counted in neither place none.
     assert sorted(seen) == sizes and max(seen.values()) < 0.4 * sum(seen.values()), seen
 
