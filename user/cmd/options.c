@@ -191,9 +191,9 @@ static const struct probe_value {
 	const char *word; /* NULL: none */
 	size_t word_offset; /* of a bool that it sets, and a number clears */
 } probe_values[] = {
-	{ PROBE_HEAP, "percent", AT(heap_percent), 0.01, 50, "full", AT(heap_full) },
-	{ PROBE_PROFILE, "samples a second", AT(profile_hz), 1, 1000, NULL, 0 },
-	{ PROBE_OFFCPU, "milliseconds", AT(offcpu_ms), 1, 60000, NULL, 0 },
+	{ PROBE_HEAP, "percent", AT(watch.heap_percent), 0.01, 50, "full", AT(watch.heap_full) },
+	{ PROBE_PROFILE, "samples a second", AT(watch.profile_hz), 1, 1000, NULL, 0 },
+	{ PROBE_OFFCPU, "milliseconds", AT(watch.offcpu_ms), 1, 60000, NULL, 0 },
 };
 
 /* value: behind "NAME=". 0, or -1 after the one line on stderr. */
@@ -296,39 +296,26 @@ static int store_peer(const struct option_row *row, struct record_options *o, co
 
 /* clang-format off */
 static const struct option_row rows[] = {
-	{ "-p", "--pid",       "PID[,PID..]", store_pids,   AT(target),        1, PID_LIMIT,      "running processes; may be repeated" },
-	{ "-n", "--match",     "REGEX",       store_text,   AT(target.regex),  0, 0,              "processes whose command line matches, also those that start later" },
-	{ NULL, "--cgroup",    "PATH",        store_text,   AT(target.cgroup), 0, 0,              "processes of a cgroup and those below it" },
-	{ NULL, "--name",      "NAME",        store_text,   AT(target.name),   0, 0,              "label of the agent, in place of the process's own name" },
-	{ "-d", "--duration",  "SECONDS",     store_number, AT(duration_s),    0.1, 1e8,          "how long; otherwise until the agents end, or Ctrl-C" },
-	{ "-i", "--interval",  "SECONDS",     store_number, AT(interval_s),    0.1, 3600,         "time between snapshots (1)" },
-	{ "-o", "--output",    "FILE",        store_text,   AT(output),        0, 0,              "recording; .gz compresses, - is standard output (stakeout-DATE-TIME.ndjson)" },
-	{ NULL, "--force",     NULL,          store_flag,   AT(force),         0, 0,              "overwrite the file" },
-	{ "-q", "--quiet",     NULL,          store_flag,   AT(quiet),         0, 0,              "no progress line, no report at the end" },
-	{ NULL, "--probe",     "+NAME,-NAME", store_probes, AT(probe_on),      0, 0,              "switch probes on or off; see the list below" },
-	{ NULL, "--leak-age",  "SECONDS",     store_number, AT(leak_age_s),    0.1, 1e6,          "with +heap=full: blocks that live longer may be leaks (10)" },
-	{ NULL, "--no-names",  NULL,          store_flag,   AT(no_names),      0, 0,              "read no contents at all, as --probe -names: peers have no names then" },
-	{ NULL, "--peer",      "HOST[:PORT]=CLASS[/NAME]", store_peer, AT(peers), 0, 0,           "what a peer is: a host (or pattern, or path of a unix socket) to its class; may be repeated" },
-	{ NULL, "--peers",     "N",           store_count,  AT(peers_kept),    1, 1000,           "the busiest peers that are kept apart, an agent (64); the rest is summed" },
-	{ NULL, "--ring-size", "BYTES[K|M]",  store_size,   AT(ring_bytes),    65536, 1073741824, "ring buffer from the kernel, a power of two from 64K to 1G (8M)" },
-	{ NULL, "--budget",    "PERCENT|off", store_budget, AT(budget_percent), 0, 100,           "CPU time that watching may take, in percent of the agents' (1; at least 0.2 of a CPU): beyond it detail is reduced" },
-	{ NULL, "--drain",     "MS",          store_number, AT(drain_ms),      1, 1000,           "longest time between two drains of it, in milliseconds (100)" },
-	{ NULL, "--bpf-stats", NULL,          store_flag,   AT(bpf_stats),     0, 0,              "measure the run time of our BPF programs (costs some ns an event)" },
+	{ "-p", "--pid",       "PID[,PID..]",   store_pids,   AT(watch.target),         1,     PID_LIMIT,  "running processes; may be repeated" },
+	{ "-n", "--match",     "REGEX",         store_text,   AT(watch.target.regex),   0,     0,          "processes whose command line matches, also those that start later" },
+	{ NULL, "--cgroup",    "PATH",          store_text,   AT(watch.target.cgroup),  0,     0,          "processes of a cgroup and those below it" },
+	{ NULL, "--name",      "NAME",          store_text,   AT(watch.target.name),    0,     0,          "label of the agent, in place of the process's own name" },
+	{ "-d", "--duration",  "SECONDS",       store_number, AT(watch.duration_s),     0.1,   1e8,        "how long; otherwise until the agents end, or Ctrl-C" },
+	{ "-i", "--interval",  "SECONDS",       store_number, AT(watch.interval_s),     0.1,   3600,       "time between snapshots (1)" },
+	{ "-o", "--output",    "FILE",          store_text,   AT(output),               0,     0,          "recording; .gz compresses, - is standard output (stakeout-DATE-TIME.ndjson)" },
+	{ NULL, "--force",     NULL,            store_flag,   AT(force),                0,     0,          "overwrite the file" },
+	{ "-q", "--quiet",     NULL,            store_flag,   AT(quiet),                0,     0,          "no progress line, no report at the end" },
+	{ NULL, "--probe",     "+NAME,-NAME",   store_probes, AT(watch.probe_on),       0,     0,          "switch probes on or off; see the list below" },
+	{ NULL, "--leak-age",  "SECONDS",       store_number, AT(watch.leak_age_s),     0.1,   1e6,        "with +heap=full: blocks that live longer may be leaks (10)" },
+	{ NULL, "--no-names",  NULL,            store_flag,   AT(no_names),             0,     0,          "read no contents at all, as --probe -names: peers have no names then" },
+	{ NULL, "--peer",      "HOST[:PORT]=CLASS[/NAME]", store_peer,   AT(watch.peers),          0,     0,          "what a peer is: a host (or pattern, or path of a unix socket) to its class; may be repeated" },
+	{ NULL, "--peers",     "N",             store_count,  AT(watch.peers_kept),     1,     1000,       "the busiest peers that are kept apart, an agent (64); the rest is summed" },
+	{ NULL, "--ring-size", "BYTES[K|M]",    store_size,   AT(watch.ring_bytes),     65536, 1073741824, "ring buffer from the kernel, a power of two from 64K to 1G (8M)" },
+	{ NULL, "--budget",    "PERCENT|off",   store_budget, AT(watch.budget_percent), 0,     100,        "CPU time that watching may take, in percent of the agents' (1; at least 0.2 of a CPU): beyond it detail is reduced" },
+	{ NULL, "--drain",     "MS",            store_number, AT(watch.drain_ms),       1,     1000,       "longest time between two drains of it, in milliseconds (100)" },
+	{ NULL, "--bpf-stats", NULL,            store_flag,   AT(watch.bpf_stats),      0,     0,          "measure the run time of our BPF programs (costs some ns an event)" },
 };
 /* clang-format on */
-
-/* What an option not given means. */
-static const struct record_options defaults = {
-	.interval_s = 1,
-	.ring_bytes = 8 << 20,
-	.budget_percent = -1,
-	.drain_ms = 100,
-	.peers_kept = PEERS_KEPT,
-	.heap_percent = 1,
-	.profile_hz = 49,
-	.offcpu_ms = 10,
-	.leak_age_s = 10,
-};
 
 static int help(void)
 {
@@ -445,9 +432,8 @@ static int check_targets(const struct target_spec *t)
 
 int record_options_parse(int argc, char **argv, struct record_options *o)
 {
-	*o = defaults;
-	for (int i = 0; i < PROBE_COUNT; i++)
-		o->probe_on[i] = probe_infos[i].on;
+	*o = (struct record_options){};
+	watch_options_default(&o->watch);
 	for (int i = 1; i < argc; i++) {
 		const char *word = argv[i];
 		int err;
@@ -455,7 +441,7 @@ int record_options_parse(int argc, char **argv, struct record_options *o)
 		if (!strcmp(word, "--help") || !strcmp(word, "-h"))
 			return help();
 		if (!strcmp(word, "--")) {
-			o->target.command = argv + i + 1;
+			o->watch.target.command = argv + i + 1;
 			break;
 		}
 		if (word[0] != '-' || !word[1]) {
@@ -467,8 +453,8 @@ int record_options_parse(int argc, char **argv, struct record_options *o)
 			return EXIT_USAGE;
 	}
 	if (o->no_names) /* after all --probe, wherever it stood */
-		o->probe_on[PROBE_NAMES] = false;
-	return check_targets(&o->target);
+		o->watch.probe_on[PROBE_NAMES] = false;
+	return check_targets(&o->watch.target);
 }
 
 /* Levenshtein distance of words shorter than 32; longer ones are far from everything. */

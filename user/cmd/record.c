@@ -1,626 +1,178 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* stakeout record: attach, collect, write a recording, show the report. */
+/* stakeout record: a session told to a recording, and the report of it. */
 #include <errno.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "cmd/options.h"
-#include "collect/collector.h"
 #include "judge/outlooks.h"
 #include "lib/log.h"
 #include "lib/util.h"
-#include "probe/observer.h"
-#include "probe/targets.h"
 #include "sink/terminal.h"
 
-#define HOLD_S 1.0 /* longest time that a closed interval waits for what shows later */
-#define HOLD_FIRST_S 0.1 /* the first one: somebody waits for it */
-
-struct session {
+struct record {
 	struct record_options opt;
-	struct targets *targets;
-	struct target_child child; /* pid 0: none */
-	struct observer *observer;
-	struct part_reports reports;
-	struct world *world;
-	struct collector *collector;
 	struct recording_writer *writer;
 	char path[4096];
-	struct header_data header;
-	uint64_t start_ns, last_end_ns, seq;
-	struct interval_data held; /* closed, but written a little later: see world_hold() */
-	uint64_t held_until_ns; /* 0: none */
 	uint64_t written; /* intervals in the file */
-	int announced; /* agents that the file knows of */
-	uint32_t seed_tgids[SO_MAX_AGENTS], seed_slots[SO_MAX_AGENTS];
-	int seeds;
-	struct observer_data observed; /* sum of all intervals */
+	bool progress; /* the line is shown */
 	struct outlooks outlooks; /* for the report at the end */
-	bool stop, full_told, progress;
-	int err; /* of a callback */
 };
 
-static int exit_status_of(int err)
-{
-	switch (err) {
-	case 0:
-		return EXIT_DONE;
-	case -EINVAL:
-		return EXIT_USAGE;
-	case -ESRCH:
-	case -EPERM:
-		return EXIT_NO_TARGET;
-	default:
-		return EXIT_DENIED;
-	}
-}
-
-/* --- agents --- */
-
-/* Takes over t's strings. Its process is seeded by the next agents_seed(). */
-static int agent_add(void *ctx, struct target *t)
-{
-	struct session *s = ctx;
-	struct agent_info info = { .name = t->name, .pid = t->pid, .start_ticks = t->start_ticks, .cmdline = t->cmdline, .cgroup = t->cgroup };
-	int slot = -EEXIST;
-
-	if (world_agent_of(s->world, t->pid) < 0 && world_agent_find(s->world, t->pid, t->start_ticks) < 0)
-		slot = world_agent_add(s->world, &info);
-	if (slot < 0) {
-		target_fini(t);
-		if (slot == -ENOSPC && !s->full_told) {
-			s->full_told = true;
-			log_warn("more than %d agents at once: the further ones are not observed", SO_MAX_AGENTS - 1);
-		}
-		return slot == -ENOMEM ? slot : 0;
-	}
-	s->seed_tgids[s->seeds] = t->pid;
-	s->seed_slots[s->seeds++] = slot;
-	return 0;
-}
-
-static int agents_seed(struct session *s)
-{
-	int n;
-
-	if (!s->seeds)
-		return 0;
-	n = observer_seed(s->observer, s->seed_tgids, s->seed_slots, s->seeds);
-	s->seeds = 0;
-	if (n < 0)
-		return n;
-	return collector_baseline(s->collector);
-}
-
-static void on_candidate(void *ctx, uint32_t tgid)
-{
-	struct session *s = ctx;
-	struct target t;
-
-	if (s->seeds < SO_MAX_AGENTS && targets_match(s->targets, tgid, &t))
-		s->err = agent_add(s, &t);
-}
-
-/* --- the file --- */
-
-static void host_fill(struct host_info *h)
-{
-	struct utsname u;
-
-	uname(&u);
-	snprintf(h->name, sizeof(h->name), "%s", u.nodename);
-	snprintf(h->kernel, sizeof(h->kernel), "%s", u.release);
-	snprintf(h->arch, sizeof(h->arch), "%s", u.machine);
-	h->cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	if (file_read("/proc/sys/kernel/random/boot_id", h->boot_id, sizeof(h->boot_id)) > 0)
-		h->boot_id[strcspn(h->boot_id, "\n")] = '\0';
-}
-
-static void time_format(char *buf, size_t size)
-{
-	struct timespec now;
-	struct tm tm;
-	char day[32];
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &tm);
-	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(buf, size, "%s.%03ldZ", day, now.tv_nsec / 1000000);
-}
-
-static int output_open(struct session *s)
+static int output_open(struct record *r)
 {
 	int err = 0;
 
-	if (s->opt.output) {
-		snprintf(s->path, sizeof(s->path), "%s", s->opt.output);
+	if (r->opt.output) {
+		snprintf(r->path, sizeof(r->path), "%s", r->opt.output);
 	} else {
 		time_t now = time(NULL);
 		struct tm tm;
 
 		localtime_r(&now, &tm);
-		strftime(s->path, sizeof(s->path), "stakeout-%Y%m%d-%H%M%S.ndjson", &tm);
+		strftime(r->path, sizeof(r->path), "stakeout-%Y%m%d-%H%M%S.ndjson", &tm);
 	}
-	s->writer = recording_open_write(s->path, s->opt.force, &err);
-	if (s->writer)
+	r->writer = recording_open_write(r->path, r->opt.force, &err);
+	if (r->writer)
 		return 0;
 	if (err == -EEXIST)
-		return log_err(0, "%s is there already; --force overwrites it", s->path), err;
-	return log_err(err, "cannot write %s", s->path);
+		return log_err(0, "%s is there already; --force overwrites it", r->path), err;
+	return log_err(err, "cannot write %s", r->path);
 }
 
 /* Leaves nothing behind when nothing of use was written. */
-static void output_discard(struct session *s)
+static void output_discard(struct record *r)
 {
 	struct stat st;
 
-	recording_close(s->writer);
-	s->writer = NULL;
-	if (strcmp(s->path, "-") && !lstat(s->path, &st) && S_ISREG(st.st_mode)) /* never a device */
-		unlink(s->path);
+	recording_close(r->writer);
+	r->writer = NULL;
+	if (strcmp(r->path, "-") && !lstat(r->path, &st) && S_ISREG(st.st_mode)) /* never a device */
+		unlink(r->path);
 }
 
-static int header_write(struct session *s)
+static int file_err(const struct record *r, int err)
 {
-	struct agent_info *agents = calloc(world_agents(s->world) + 1, sizeof(*agents));
-	int err;
-
-	if (!agents)
-		return -ENOMEM;
-	host_fill(&s->header.host);
-	s->header.interval_s = s->opt.interval_s;
-	memcpy(s->header.probes, observer_probes(s->observer), PROBE_COUNT * sizeof(s->header.probes[0]));
-	s->header.probes_len = PROBE_COUNT;
-	s->header.agents_len = s->announced = world_agents(s->world);
-	for (int i = 0; i < s->announced; i++)
-		agents[i] = *world_agent_info(s->world, i);
-	s->header.agents = agents;
-	err = recording_write_header(s->writer, &s->header);
-	s->header.agents = NULL;
-	free(agents);
+	if (err)
+		log_err(err, "cannot write %s", r->path);
 	return err;
 }
 
-static void observed_add(struct observer_data *sum, const struct observer_data *d)
+static int on_start(void *ctx, const struct header_data *h)
 {
-	sum->cpu_s += d->cpu_s;
-	sum->bpf_s = d->bpf_s < 0 ? -1 : sum->bpf_s + d->bpf_s;
-	sum->records += d->records;
-	sum->rss_bytes = d->rss_bytes;
-	cost_merge(&sum->cost, &d->cost);
-	sum->losses = d->losses;
-	for (int i = 0; i < d->losses; i++) {
-		sum->lost[i].reason = d->lost[i].reason;
-		sum->lost[i].count += d->lost[i].count;
-	}
+	struct record *r = ctx;
+
+	return file_err(r, recording_write_header(r->writer, h));
 }
 
-static void progress_show(const struct session *s, const struct observer_data *d, double interval_s)
+static int on_agent(void *ctx, const struct agent_info *a)
 {
-	double bpf_s = d->bpf_s > 0 ? d->bpf_s : d->cost.part_s[COST_BPF];
-	uint64_t lost = 0;
+	struct record *r = ctx;
 
-	for (int i = 0; i < s->observed.losses; i++)
-		lost += s->observed.lost[i].count;
-	fprintf(stderr, "\r%.0f s  %d agents  %.0f records/s  %llu lost  cost %.2f %% of a CPU%s%s\033[K", (s->last_end_ns - s->start_ns) / 1e9,
-		world_agents_alive(s->world), d->records / interval_s, (unsigned long long)lost, 100 * (d->cpu_s + bpf_s) / interval_s,
+	return file_err(r, recording_write_agent(r->writer, a));
+}
+
+static bool shows_report(const struct record *r)
+{
+	return !r->opt.quiet && strcmp(r->path, "-");
+}
+
+static int on_interval(void *ctx, const struct interval_data *i, const struct stacks *stacks)
+{
+	struct record *r = ctx;
+	int err = recording_write_stacks(r->writer, stacks);
+
+	if (!err)
+		err = recording_write_interval(r->writer, i);
+	if (!err && shows_report(r))
+		err = outlooks_interval(&r->outlooks, i);
+	r->written += !err;
+	return file_err(r, err);
+}
+
+static int on_total(void *ctx, const struct interval_data *i, const struct agent_info *const *infos)
+{
+	struct record *r = ctx;
+
+	return file_err(r, recording_write_total(r->writer, i, infos));
+}
+
+static void on_progress(void *ctx, const struct session_progress *p)
+{
+	const struct record *r = ctx;
+	const struct observer_data *d = p->observer;
+	double bpf_s = d->bpf_s > 0 ? d->bpf_s : d->cost.part_s[COST_BPF];
+
+	if (!r->progress)
+		return;
+	fprintf(stderr, "\r%.0f s  %d agents  %.0f records/s  %llu lost  cost %.2f %% of a CPU%s%s\033[K", p->elapsed_s, p->agents_alive,
+		d->records / p->interval_s, (unsigned long long)p->lost, 100 * (d->cpu_s + bpf_s) / p->interval_s,
 		cost_reduced_s(&d->cost) > 0 ? "  detail " : "", cost_reduced_s(&d->cost) > 0 ? rung_infos[cost_lowest(&d->cost)].name : "");
 }
 
-static bool shows_report(const struct session *s)
+static void report_show(const struct record *r, const struct session *s)
 {
-	return !s->opt.quiet && strcmp(s->path, "-");
-}
-
-static int interval_write(struct session *s, struct interval_data *i)
-{
-	int err = recording_write_stacks(s->writer, world_stacks(s->world));
-
-	if (!err)
-		err = recording_write_interval(s->writer, i);
-	if (!err && shows_report(s))
-		err = outlooks_interval(&s->outlooks, i);
-	s->written += !err;
-	return err ? (log_err(err, "cannot write %s", s->path), -EIO) : 0;
-}
-
-/* Writes the interval that is held back, if there is one. */
-static int held_write(struct session *s)
-{
-	uint64_t now = clock_ns();
-	int64_t bytes;
-
-	if (!s->held_until_ns)
-		return 0;
-	s->held_until_ns = 0;
-	bytes = collector_drain(s->collector);
-	if (bytes < 0)
-		return log_err(bytes, "cannot read records");
-	s->held.agents = world_held(s->world, now, &s->held.agents_len);
-	return interval_write(s, &s->held);
-}
-
-static int agents_announce(struct session *s)
-{
-	for (; s->announced < world_agents(s->world); s->announced++) {
-		int err = recording_write_agent(s->writer, world_agent_info(s->world, s->announced));
-
-		if (err)
-			return log_err(err, "cannot write %s", s->path), -EIO;
-	}
-	return 0;
-}
-
-/* Closes an interval. It is written a little later; the last one at once. */
-static int interval_end(struct session *s, bool last)
-{
-	struct interval_data i = { .start_s = (s->last_end_ns - s->start_ns) / 1e9 };
-	double hold_max_s = s->seq ? HOLD_S : HOLD_FIRST_S, hold_s = s->opt.interval_s < hold_max_s ? s->opt.interval_s : hold_max_s;
-	uint64_t end_ns = 0;
-	int err = held_write(s);
-
-	if (!err && s->seeds) /* it may have met new agents: who is not seeded when the interval closes counts as gone */
-		err = agents_seed(s);
-	if (err)
-		return err;
-	i.seq = s->seq++;
-	err = collector_close(s->collector, last, &end_ns);
-	if (err)
-		return log_err(err, "cannot read the state of the agents");
-	err = agents_announce(s);
-	if (err)
-		return err;
-	i.end_s = (end_ns - s->start_ns) / 1e9;
-	collector_observe(s->collector, &i.observer);
-	observed_add(&s->observed, &i.observer);
-	s->last_end_ns = end_ns;
-	if (s->progress)
-		progress_show(s, &i.observer, i.end_s - i.start_s);
-	if (last) {
-		i.agents = world_interval(s->world, &i.agents_len);
-		return interval_write(s, &i);
-	}
-	world_hold(s->world);
-	s->held = i;
-	s->held_until_ns = end_ns + (uint64_t)(hold_s * 1e9);
-	return 0;
-}
-
-static int total_write(struct session *s)
-{
-	struct interval_data i = { .seq = s->seq, .end_s = (s->last_end_ns - s->start_ns) / 1e9, .observer = s->observed };
-	const struct agent_info *const *infos;
-	int err;
-
-	i.agents = world_total(s->world, &infos, &i.agents_len);
-	err = recording_write_total(s->writer, &i, infos);
-	return err ? (log_err(err, "cannot write %s", s->path), -EIO) : 0;
-}
-
-/* --- the loop --- */
-
-static int signals_open(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-static int poll_add(int epoll, int fd)
-{
-	struct epoll_event e = { .events = EPOLLIN, .data.fd = fd };
-
-	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) ? -errno : 0;
-}
-
-static int timeout_ms(uint64_t now, uint64_t until)
-{
-	return until > now ? (int)((until - now + 999999) / 1000000) : 0;
-}
-
-/* Until all agents are gone, the time is over, or a signal comes. */
-static int loop(struct session *s, int epoll, int sigfd)
-{
-	uint64_t interval_ns = s->opt.interval_s * 1e9, next_close = s->start_ns + interval_ns;
-	uint64_t end = s->opt.duration_s > 0 ? s->start_ns + (uint64_t)(s->opt.duration_s * 1e9) : UINT64_MAX;
-	int err = 0;
-
-	while (!err) {
-		uint64_t now = clock_ns(), next = now + (uint64_t)(collector_pause_ms(s->collector) * 1e6);
-		struct epoll_event e[4];
-		int n, wait_ms;
-
-		next = next < next_close ? next : next_close;
-		next = next < end ? next : end;
-		if (s->held_until_ns && s->held_until_ns < next)
-			next = s->held_until_ns;
-		wait_ms = timeout_ms(now, next);
-		n = epoll_wait(epoll, e, ARRAY_SIZE(e), wait_ms);
-		for (int i = 0; i < n; i++)
-			if (e[i].data.fd == sigfd)
-				return 0;
-		now = clock_ns();
-		if (!n && wait_ms && (now >= next_close || now >= end))
-			observer_woken(s->observer); /* nothing came, so it slept */
-		if (now >= end)
-			return 0;
-		if (s->held_until_ns && now >= s->held_until_ns)
-			err = held_write(s);
-		if (!err && now >= next_close) {
-			err = interval_end(s, false);
-			if (!err && s->opt.target.cgroup)
-				err = targets_scan(s->targets, agent_add, s);
-			for (next_close += interval_ns; next_close <= now; next_close += interval_ns)
-				;
-		} else if (!err) {
-			int64_t bytes = collector_drain(s->collector);
-
-			if (bytes < 0)
-				err = log_err(bytes, "cannot read records");
-		}
-		if (!err && s->seeds)
-			err = agents_seed(s);
-		if (!err)
-			err = s->err;
-		if (!world_agents_alive(s->world) && !targets_open_ended(s->targets))
-			return err;
-	}
-	return err;
-}
-
-/* --- begin and end --- */
-
-/*
- * The ring holds about a second of the highest rate, and the fair scheduler lets us wait for longer: two CPUs busy with nothing but
- * pipes kept a process out for 4 s (kernel 6.18, whatever its nice value). So ahead of all of them, for the 1 % of a CPU that we take;
- * without the permission it works as well as it can.
- */
-static void priority_raise(void)
-{
-	struct sched_param param = { .sched_priority = 1 };
-
-	sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &param);
-}
-
-static int targets_prepare(struct session *s)
-{
-	char why[512] = "";
-	int err = targets_new(&s->opt.target, &s->targets, why, sizeof(why));
-
-	if (err)
-		return log_err(0, "%s", why), err;
-	if (!s->opt.target.command)
-		return 0;
-	err = target_spawn(s->opt.target.command, &s->child);
-	if (!err)
-		return 0;
-	s->child.pid = 0;
-	log_err(err == -ENOENT ? 0 : err, err == -ENOENT ? "%s: command not found" : "cannot run %s", s->opt.target.command[0]);
-	return -ESRCH;
-}
-
-static void on_note(void *ctx, unsigned slot, const char *text)
-{
-	struct session *s = ctx;
-
-	world_note(s->world, slot, text);
-}
-
-static void on_heap(void *ctx, unsigned slot, const struct heap_data *delta)
-{
-	struct session *s = ctx;
-
-	world_heap(s->world, slot, delta);
-	collector_trapped(s->collector, delta->trapped_s);
-}
-
-/* Stacks and heaps: what is asked of the collector for them. */
-static int stacks_prepare(struct session *s, const bool on[PROBE_COUNT])
-{
-	uint64_t offcpu_ns = on[PROBE_OFFCPU] ? (uint64_t)(s->opt.offcpu_ms * 1e6) : 0;
-
-	world_thresholds(s->world, offcpu_ns ? offcpu_ns : UINT64_MAX, (uint64_t)(s->opt.leak_age_s * 1e9));
-	if (!on[PROBE_PROFILE] && !on[PROBE_OFFCPU] && !on[PROBE_HEAP])
-		return 0;
-	/* Of a profile each moment counts, the last ones of a process, too; of the heap places are wanted that come again and again. */
-	return collector_stacks(s->collector, offcpu_ns, on[PROBE_PROFILE] || on[PROBE_OFFCPU]);
-}
-
-/* All allocations were asked for by name: no rung of the ladder would save any of that. So without a budget, unless there was one given, too. */
-static int budget_prepare(struct session *s, const bool on[PROBE_COUNT])
-{
-	bool all = on[PROBE_HEAP] && s->opt.heap_full;
-	double percent = s->opt.budget_percent < 0 ? all ? 0 : BUDGET_PERCENT : s->opt.budget_percent;
-
-	return percent > 0 ? collector_budget(s->collector, percent / 100) : 0;
-}
-
-static int observer_prepare(struct session *s)
-{
-	struct observer_config cfg = {
-		.heap_full = s->opt.heap_full,
-		.heap_budget = s->opt.heap_percent / 100,
-		.profile_hz = s->opt.profile_hz,
-		.reports = &s->reports,
-		.ring_bytes = s->opt.ring_bytes,
-		.candidates = targets_open_ended(s->targets),
-		.bpf_stats = s->opt.bpf_stats,
-	};
-	bool on[PROBE_COUNT];
-	char why[512] = "";
-	int err;
-
-	s->reports = (struct part_reports){ .note = on_note, .heap = on_heap, .ctx = s };
-	memcpy(cfg.probe_on, s->opt.probe_on, sizeof(cfg.probe_on));
-	err = observer_new(&cfg, &s->observer, why, sizeof(why));
-	if (err)
-		return log_err(0, "cannot observe here: %s", why), -EACCES;
-	err = observer_load(s->observer);
-	if (!err)
-		err = observer_attach(s->observer);
-	if (err)
-		return log_err(err, "the kernel refuses the BPF programs; `stakeout doctor` says what this host allows"), -EACCES;
-	for (int p = 0; p < PROBE_COUNT; p++) {
-		const struct probe_state *st = &observer_probes(s->observer)[p];
-
-		on[p] = !strcmp(st->state, "on");
-		if (!strcmp(st->state, "unavailable"))
-			log_warn("probe %s is unavailable: %s", st->name, st->why);
-	}
-	s->world = world_new(on);
-	s->collector = s->world ? collector_new(s->observer, s->world, s->opt.drain_ms) : NULL;
-	if (!s->collector || stacks_prepare(s, on) || budget_prepare(s, on))
-		return log_err(-ENOMEM, "cannot start");
-	world_peers(s->world, &s->opt.peers, (int)s->opt.peers_kept);
-	collector_on_candidate(s->collector, on_candidate, s);
-	return 0;
-}
-
-/* The agent of `-- COMMAND`: our child, before its exec. */
-static int child_add(struct session *s)
-{
-	struct target t = {};
-
-	if (!targets_match(s->targets, s->child.pid, &t))
-		return log_err(-ESRCH, "cannot find %s", s->opt.target.command[0]);
-	return agent_add(s, &t);
-}
-
-static int agents_begin(struct session *s)
-{
-	int err = s->child.pid ? child_add(s) : targets_scan(s->targets, agent_add, s);
-
-	if (err)
-		return err;
-	if (!s->seeds && !targets_open_ended(s->targets))
-		return log_err(0, "no such target: it ended before it could be observed"), -ESRCH;
-	time_format(s->header.start, sizeof(s->header.start));
-	s->start_ns = s->last_end_ns = clock_ns();
-	world_start(s->world, s->start_ns);
-	collector_start(s->collector, s->start_ns);
-	err = agents_seed(s);
-	if (err)
-		return log_err(err, "cannot mark the agents' tasks"), -EACCES;
-	if (!s->child.pid)
-		return 0;
-	err = target_release(&s->child);
-	return err ? (log_err(err, "cannot run %s", s->opt.target.command[0]), -ESRCH) : 0;
-}
-
-static void report_show(struct session *s)
-{
-	struct recording r = { .header = s->header, .intervals = s->seq, .observer = s->observed, .complete = true };
-	const struct agent_info *const *infos;
-	const struct agent_data *const *totals;
+	struct recording *view = session_view(s);
 	struct terminal_options o;
 
-	terminal_options_detect(&o, stdout);
-	o.title = s->path;
-	o.outlooks = &s->outlooks;
-	r.stacks = world_stacks(s->world);
-	r.duration_s = (s->last_end_ns - s->start_ns) / 1e9;
-	totals = world_total(s->world, &infos, &r.agents_len);
-	r.agents = calloc(r.agents_len + 1, sizeof(*r.agents));
-	if (!r.agents)
+	if (!view)
 		return;
-	/* Lent, not copied: nothing of it is freed here. */
-	for (int i = 0; i < r.agents_len; i++) {
-		r.agents[i].info = *infos[i];
-		r.agents[i].total = *totals[i];
-	}
-	terminal_report(stdout, &r, &o);
-	free(r.agents);
+	terminal_options_detect(&o, stdout);
+	o.title = r->path;
+	o.outlooks = &r->outlooks;
+	terminal_report(stdout, view, &o);
+	session_view_free(view);
 }
 
-static int run(struct session *s)
+static int run(struct record *r, struct session *s)
 {
-	_cleanup_close_ int epoll = epoll_create1(EPOLL_CLOEXEC);
-	_cleanup_close_ int sigfd = -1;
-	int err, end_err;
+	int status = session_prepare(s), err;
 
-	err = targets_prepare(s);
-	if (!err)
-		err = observer_prepare(s);
-	if (err)
-		return exit_status_of(err);
-	if (output_open(s))
+	if (status)
+		return status;
+	if (output_open(r))
 		return EXIT_OUTPUT;
-	sigfd = signals_open();
-	priority_raise();
-	err = agents_begin(s);
-	if (!err)
-		err = poll_add(epoll, sigfd);
-	if (!err)
-		err = poll_add(epoll, observer_fd(s->observer));
-	if (err) {
-		output_discard(s);
-		return exit_status_of(err);
+	status = session_begin(s);
+	if (status) {
+		output_discard(r);
+		return status;
 	}
-	err = header_write(s);
-	if (err) {
-		log_err(err, "cannot write %s", s->path);
-		output_discard(s);
-		return EXIT_OUTPUT;
-	}
-	err = loop(s, epoll, sigfd);
-	if (!err)
-		err = interval_end(s, true);
-	if (!err)
-		err = total_write(s);
-	if (s->progress)
+	status = session_run(s);
+	if (r->progress)
 		fputs("\r\033[K", stderr);
-	if (err == -EIO && !s->written)
-		output_discard(s);
-	end_err = recording_close(s->writer);
-	s->writer = NULL;
-	if (!err && end_err)
-		err = (log_err(end_err, "cannot write %s", s->path), -EIO);
-	if (err)
-		return err == -EIO ? EXIT_OUTPUT : EXIT_DENIED;
-	if (shows_report(s))
-		report_show(s);
-	return EXIT_DONE;
+	if (status == EXIT_OUTPUT && !r->written)
+		output_discard(r);
+	err = recording_close(r->writer);
+	r->writer = NULL;
+	if (!status && file_err(r, err))
+		status = EXIT_OUTPUT;
+	if (!status && shows_report(r))
+		report_show(r, s);
+	return status;
 }
 
 int cmd_record(int argc, char **argv)
 {
-	struct session *s = calloc(1, sizeof(*s));
-	int status;
+	struct record r = {};
+	struct session_listener l = {
+		.ctx = &r, .start = on_start, .agent = on_agent, .interval = on_interval, .total = on_total, .progress = on_progress
+	};
+	struct session *s = NULL;
+	int status = record_options_parse(argc, argv, &r.opt);
 
-	if (!s)
-		return log_err(-ENOMEM, "cannot start"), EXIT_DENIED;
-	s->child.go_fd = s->child.err_fd = -1;
-	status = record_options_parse(argc, argv, &s->opt);
 	if (status < 0) {
-		s->progress = !s->opt.quiet && isatty(STDERR_FILENO);
-		status = run(s);
-		if (s->child.pid && waitpid(s->child.pid, NULL, WNOHANG) == 0 && s->seq)
-			log_info("process %d (%s) runs on, unobserved", (int)s->child.pid, s->opt.target.command[0]);
+		s = session_new(&r.opt.watch, &l);
+		r.progress = !r.opt.quiet && isatty(STDERR_FILENO);
+		status = s ? run(&r, s) : (log_err(-ENOMEM, "cannot start"), EXIT_DENIED);
 	}
-	recording_close(s->writer);
-	collector_free(s->collector);
-	world_free(s->world);
-	observer_free(s->observer);
-	targets_free(s->targets);
-	outlooks_fini(&s->outlooks);
-	free((void *)s->opt.target.pids);
-	free(s);
+	recording_close(r.writer);
+	session_free(s);
+	outlooks_fini(&r.outlooks);
+	free((void *)r.opt.watch.target.pids);
 	return status;
 }

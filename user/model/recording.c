@@ -6,6 +6,55 @@
 #include <stdlib.h>
 #include <string.h>
 
+void agent_info_fini(struct agent_info *info)
+{
+	free(info->name);
+	free(info->cmdline);
+	free(info->cgroup);
+}
+
+int agent_info_copy(struct agent_info *into, const struct agent_info *from)
+{
+	*into = *from;
+	into->name = strdup(from->name);
+	into->cmdline = strdup(from->cmdline);
+	into->cgroup = strdup(from->cgroup);
+	if (into->name && into->cmdline && into->cgroup)
+		return 0;
+	agent_info_fini(into);
+	return -ENOMEM;
+}
+
+void observer_data_lost(struct observer_data *o, const char *reason, uint64_t count)
+{
+	int i;
+
+	for (i = 0; i < o->losses; i++)
+		if (!strcmp(o->lost[i].reason, reason))
+			break;
+	if (i == OBSERVER_LOSSES) {
+		i = OBSERVER_LOSSES - 1;
+		o->lost[i].reason = "other";
+	} else if (i == o->losses) {
+		o->lost[i].reason = reason;
+		o->lost[i].count = 0;
+		o->losses++;
+	}
+	o->lost[i].count += count;
+}
+
+void observer_data_merge(struct observer_data *into, const struct observer_data *from)
+{
+	if (from->bpf_s >= 0)
+		into->bpf_s = into->bpf_s >= 0 ? into->bpf_s + from->bpf_s : from->bpf_s;
+	into->cpu_s += from->cpu_s;
+	into->records += from->records;
+	into->rss_bytes = from->rss_bytes;
+	cost_merge(&into->cost, &from->cost);
+	for (int i = 0; i < from->losses; i++)
+		observer_data_lost(into, from->lost[i].reason, from->lost[i].count);
+}
+
 static void peer_fini(struct peer_data *p)
 {
 	metric_set_fini(&p->metrics);

@@ -108,6 +108,10 @@ struct agent_info { /* who an agent is; all strings owned, never NULL, any bytes
 	int exit_code; /* as wait(2) reports it */
 };
 
+void agent_info_fini(struct agent_info *info);
+/* A copy whose strings are the caller's. 0 or -ENOMEM (nothing is left to free then). */
+int agent_info_copy(struct agent_info *into, const struct agent_info *from);
+
 struct probe_state {
 	const char *name;
 	const char *state; /* "on", "off", "unavailable" */
@@ -127,6 +131,11 @@ struct observer_data { /* the cost of watching, and what was missed; deltas */
 	} lost[OBSERVER_LOSSES];
 	struct cost_data cost;
 };
+
+/* Adds to the loss of this name, which is kept as it is; of more than OBSERVER_LOSSES names the last one becomes "other". */
+void observer_data_lost(struct observer_data *o, const char *reason, uint64_t count);
+/* into += from; into begins as zero but for bpf_s, which begins as -1. */
+void observer_data_merge(struct observer_data *into, const struct observer_data *from);
 
 struct host_info {
 	char name[256], kernel[256], arch[72], boot_id[64];

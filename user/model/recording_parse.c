@@ -7,13 +7,6 @@
 
 #include "lib/util.h"
 
-void agent_info_fini(struct agent_info *info)
-{
-	free(info->name);
-	free(info->cmdline);
-	free(info->cgroup);
-}
-
 int parse_agent_info(struct parser *p, const json_t *obj, struct agent_info *info)
 {
 	struct refusal *r = &p->refusal;
@@ -62,24 +55,6 @@ void parser_fini(struct parser *p)
 	stack_numbers_fini(&p->numbers);
 }
 
-void loss_add(struct observer_data *o, const char *reason, uint64_t count)
-{
-	int i;
-
-	for (i = 0; i < o->losses; i++)
-		if (!strcmp(o->lost[i].reason, reason))
-			break;
-	if (i == OBSERVER_LOSSES) {
-		i = OBSERVER_LOSSES - 1;
-		o->lost[i].reason = "other";
-	} else if (i == o->losses) {
-		o->lost[i].reason = reason;
-		o->lost[i].count = 0;
-		o->losses++;
-	}
-	o->lost[i].count += count;
-}
-
 static int parse_observer(struct parser *p, const json_t *obj, struct observer_data *o)
 {
 	json_t *lost, *value;
@@ -107,7 +82,7 @@ static int parse_observer(struct parser *p, const json_t *obj, struct observer_d
 		reason = loss_name(p, key);
 		if (!reason)
 			return -ENOMEM;
-		loss_add(o, reason, (uint64_t)json_integer_value(value));
+		observer_data_lost(o, reason, (uint64_t)json_integer_value(value));
 	}
 	return 0;
 }

@@ -65,9 +65,6 @@ int parse_stacks(struct parser *p, const json_t *obj);
 void stack_numbers_fini(struct stack_numbers *n);
 void parsed_fini(struct parsed *line);
 void parser_fini(struct parser *p);
-void agent_info_fini(struct agent_info *info);
 
-/* Adds a loss; when the places are used up the last one becomes "other", so that the sum stays right. */
-void loss_add(struct observer_data *o, const char *reason, uint64_t count);
 
 #endif

@@ -29,7 +29,7 @@ struct reader {
 	bool *announced; /* per agent */
 	int agents_cap;
 	struct totals totals;
-	bool any_interval, observer_seen;
+	bool any_interval;
 	uint64_t next_seq, missing;
 	double first_start, last_end;
 	bool total_differs, second_header;
@@ -147,23 +147,6 @@ out:
 
 /* ---- intervals ---- */
 
-static void observer_merge(struct reader *r, const struct observer_data *from)
-{
-	struct observer_data *into = &r->rec.observer;
-
-	if (!r->observer_seen)
-		into->bpf_s = from->bpf_s;
-	else if (from->bpf_s >= 0)
-		into->bpf_s = into->bpf_s >= 0 ? into->bpf_s + from->bpf_s : from->bpf_s;
-	r->observer_seen = true;
-	into->cpu_s += from->cpu_s;
-	into->records += from->records;
-	into->rss_bytes = from->rss_bytes;
-	cost_merge(&into->cost, &from->cost);
-	for (int i = 0; i < from->losses; i++)
-		loss_add(into, from->lost[i].reason, from->lost[i].count);
-}
-
 /* After all checks: from here on the line counts. */
 static int agents_need(struct reader *r, const struct parsed *line)
 {
@@ -207,7 +190,7 @@ static int take_interval(struct reader *r, const struct json_split *obj)
 		if (err)
 			goto out;
 	}
-	observer_merge(r, &line.data.observer);
+	observer_data_merge(&r->rec.observer, &line.data.observer);
 	span_note(r, &line.data);
 	r->rec.intervals++;
 	if (r->fn)

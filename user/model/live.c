@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#include "model/live.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void live_agent_free(struct live_agent *a)
+{
+	agent_info_fini(&a->info);
+	agent_data_fini(&a->total);
+	agent_data_fini(&a->last);
+	free(a);
+}
+
+void live_init(struct live *l, double keep_s)
+{
+	*l = (struct live){ .keep_s = keep_s };
+	l->observer.bpf_s = l->observer_last.bpf_s = -1;
+}
+
+void live_fini(struct live *l)
+{
+	for (int i = 0; i < l->agents_len; i++)
+		live_agent_free(l->agents[i]);
+	free(l->agents);
+	live_init(l, l->keep_s);
+}
+
+/* Where the agent with this id is, or would be. */
+static int place_of(const struct live *l, int id)
+{
+	int from = 0, to = l->agents_len;
+
+	while (from < to) {
+		int at = from + (to - from) / 2;
+
+		if (l->agents[at]->info.id < id)
+			from = at + 1;
+		else
+			to = at;
+	}
+	return from;
+}
+
+struct live_agent *live_find(const struct live *l, int id)
+{
+	int at = place_of(l, id);
+
+	return at < l->agents_len && l->agents[at]->info.id == id ? l->agents[at] : NULL;
+}
+
+int live_start(struct live *l, const struct header_data *h)
+{
+	int err = 0;
+
+	l->header = *h;
+	l->header.agents = NULL;
+	l->header.agents_len = 0;
+	for (int i = 0; i < h->agents_len && !err; i++)
+		err = live_agent(l, &h->agents[i]);
+	return err;
+}
+
+int live_agent(struct live *l, const struct agent_info *info)
+{
+	int at = place_of(l, info->id), err;
+	struct live_agent *a;
+
+	if (live_find(l, info->id))
+		return 0;
+	if (l->agents_len == l->cap) {
+		int cap = l->cap ? 2 * l->cap : 16;
+		struct live_agent **agents = reallocarray(l->agents, cap, sizeof(*agents));
+
+		if (!agents)
+			return -ENOMEM;
+		l->agents = agents;
+		l->cap = cap;
+	}
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return -ENOMEM;
+	err = agent_info_copy(&a->info, info);
+	if (err) {
+		free(a);
+		return err;
+	}
+	a->total.id = a->last.id = info->id;
+	a->last_s = l->now_s; /* one that no interval ever tells of is forgotten, too */
+	memmove(&l->agents[at + 1], &l->agents[at], (l->agents_len - at) * sizeof(l->agents[0]));
+	l->agents[at] = a;
+	l->agents_len++;
+	return 0;
+}
+
+/* Sums keep no stacks: their number has no bound here, and nobody asks for them. */
+static struct agent_data without_samples(const struct agent_data *d)
+{
+	struct agent_data lean = *d;
+
+	memset(lean.samples, 0, sizeof(lean.samples));
+	return lean;
+}
+
+static int agent_take(struct live_agent *a, const struct agent_data *d, const struct interval_data *i)
+{
+	struct agent_data lean = without_samples(d);
+	int err;
+
+	agent_data_fini(&a->last);
+	a->last.id = a->info.id;
+	if (!a->told)
+		a->first_s = i->end_s - d->observed_s;
+	a->told = true;
+	a->ended = !d->alive;
+	a->last_s = i->end_s;
+	err = agent_data_merge(&a->last, &lean);
+	return err ? err : agent_data_merge(&a->total, &lean);
+}
+
+static void forget(struct live *l)
+{
+	int kept = 0;
+
+	for (int i = 0; i < l->agents_len; i++) {
+		struct live_agent *a = l->agents[i];
+
+		if (a->ended && l->now_s - a->last_s > l->keep_s) {
+			live_agent_free(a);
+			l->forgotten++;
+		} else {
+			l->agents[kept++] = a;
+		}
+	}
+	l->agents_len = kept;
+}
+
+int live_interval(struct live *l, const struct interval_data *i)
+{
+	int err = 0;
+
+	l->now_s = i->end_s;
+	l->interval_s = i->end_s - i->start_s;
+	l->intervals++;
+	l->observer_last = i->observer;
+	observer_data_merge(&l->observer, &i->observer);
+	for (int n = 0; n < i->agents_len && !err; n++) {
+		struct live_agent *a = live_find(l, i->agents[n]->id);
+
+		err = a ? agent_take(a, i->agents[n], i) : 0;
+	}
+	for (int n = 0; n < l->agents_len; n++) {
+		struct live_agent *a = l->agents[n];
+
+		if (a->last_s < i->end_s && a->last.observed_s) { /* it was in the one before */
+			agent_data_fini(&a->last);
+			a->last.id = a->info.id;
+		}
+		/* Announced with this interval at the latest: who is in none is gone. */
+		if (a->last_s < i->end_s)
+			a->ended = true;
+	}
+	forget(l);
+	return err;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What a session that runs has told so far: of each agent its sums, which only grow, and its last interval. For outputs that are asked at any time (a page of
+ * metrics, a live view). Pure; not thread-safe.
+ */
+#ifndef STAKEOUT_LIVE_H
+#define STAKEOUT_LIVE_H
+
+#include "model/recording.h"
+
+struct live_agent {
+	struct agent_info info;
+	struct agent_data total; /* of all its intervals; samples, rivals and notes as far as recording_sum.h bounds them */
+	struct agent_data last; /* of the newest interval, empty when that says nothing of it */
+	double first_s, last_s; /* begin of its first interval, end of the newest one that has it; since the header's start */
+	bool told; /* some interval has had it */
+	bool ended; /* no interval has it as alive any more */
+};
+
+struct live {
+	struct header_data header; /* agents unset; see below */
+	struct live_agent **agents; /* in order of ids; those that ended longer than keep_s ago are forgotten */
+	int agents_len;
+	double keep_s;
+	double now_s, interval_s; /* end and length of the newest interval */
+	uint64_t intervals;
+	uint64_t forgotten; /* agents */
+	struct observer_data observer, observer_last; /* of all intervals, of the newest */
+	int cap;
+};
+
+/* keep_s: how long an agent stays after its end, so that whoever asks now and then sees its last figures. */
+void live_init(struct live *l, double keep_s);
+void live_fini(struct live *l);
+/* As a session tells it (watch/session.h). 0 or -ENOMEM. */
+int live_start(struct live *l, const struct header_data *h);
+int live_agent(struct live *l, const struct agent_info *a);
+int live_interval(struct live *l, const struct interval_data *i);
+/* The agent with this id, or NULL. */
+struct live_agent *live_find(const struct live *l, int id);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * One watching, from its targets to its last interval: who is watched, the programs in the kernel, the collector and the loop that drives them. It writes nothing:
+ * what there is to tell goes to a listener, in the order of a recording.
+ */
+#ifndef STAKEOUT_SESSION_H
+#define STAKEOUT_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "model/classes.h"
+#include "model/recording.h"
+#include "probe/targets.h"
+
+#define BUDGET_PERCENT 1 /* unless given */
+
+struct watch_options { /* strings are borrowed and must outlive the session */
+	struct target_spec target;
+	double duration_s; /* 0: until all agents are gone or a signal comes */
+	double interval_s; /* 0.1 to 3600 */
+	bool probe_on[PROBE_COUNT];
+	bool heap_full; /* of the heap probe: every allocation */
+	double heap_percent; /* of the agents' time that sampling the heap may cost, 0.01 to 50 */
+	double profile_hz; /* 1 to 1000 */
+	double offcpu_ms; /* shortest wait whose stack is taken, 1 to 60000 */
+	double leak_age_s; /* blocks older than this may be leaks, 0.1 to 1e6 */
+	unsigned ring_bytes; /* a power of two, 64K to 1G */
+	double budget_percent; /* of the agents' CPU time that watching may cost, 0: no limit, to 100; below 0: not given */
+	double drain_ms; /* longest time between drains under load, 1 to 1000 */
+	struct peer_rules peers;
+	double peers_kept; /* the busiest that are kept apart, an agent; 1 to PEERS_KEPT_MAX */
+	bool bpf_stats; /* measure our BPF programs' run time by the kernel's accounting (costs some ns an event) */
+};
+
+/* Values for what a user does not give; the rest is 0. Probes as in probes.def. */
+void watch_options_default(struct watch_options *o);
+
+struct session_progress {
+	double elapsed_s, interval_s; /* since the beginning; of the interval just closed */
+	int agents_alive;
+	const struct observer_data *observer; /* of the interval */
+	uint64_t lost; /* records, since the beginning */
+};
+
+/*
+ * Calls come from session_begin() and session_run(), in this order: start, then any number of agent and interval, then total. Each returns 0, or a negative errno after
+ * having reported it: the session ends then, without further calls. Members may be NULL. What is pointed to is valid during the call.
+ */
+struct session_listener {
+	void *ctx;
+	int (*start)(void *ctx, const struct header_data *h); /* with the agents known by then */
+	int (*agent)(void *ctx, const struct agent_info *a); /* came later; before the first interval that has it */
+	/* stacks: all so far, to which the agents' samples refer. An interval comes up to a second after its end: see world_hold(). */
+	int (*interval)(void *ctx, const struct interval_data *i, const struct stacks *stacks);
+	int (*total)(void *ctx, const struct interval_data *i, const struct agent_info *const *infos);
+	void (*progress)(void *ctx, const struct session_progress *p); /* at the end of an interval, at once */
+	/* SIGINT, SIGTERM or SIGHUP came. 1: the session ends well; 0: it goes on; negative errno. NULL: it ends. */
+	int (*signal)(void *ctx, int signo);
+};
+
+struct session;
+
+/* NULL when out of memory. o is copied (the lists in it are not); l must outlive the session. Signals INT, TERM and HUP are blocked from session_begin() on. */
+struct session *session_new(const struct watch_options *o, const struct session_listener *l);
+/* Finds the targets (starts the command), loads and attaches the programs. EXIT_DONE, or the exit status to end with; what was wrong is logged. */
+int session_prepare(struct session *s);
+/* fn is called from the loop when fd can be read: 0 to go on, 1 to end the session well, or a negative errno after reporting it. Before session_run();
+ * at most SESSION_FDS. The descriptor stays the caller's. 0 or negative errno. */
+#define SESSION_FDS 8
+typedef int (*session_fd_fn)(void *ctx);
+int session_fd_add(struct session *s, int fd, session_fd_fn fn, void *ctx);
+/* Watching begins; an agent of a command runs from here on. Exit status as above; EXIT_OUTPUT when the listener failed. */
+int session_begin(struct session *s);
+/* Until all agents are gone, the time is over, or somebody ends it; then the last interval and the total. Exit status as above. */
+int session_run(struct session *s);
+/* All so far as a recording, after session_run(), for reports. It lends what the session has: free it by session_view_free(), before the session. NULL when out of memory. */
+struct recording *session_view(const struct session *s);
+void session_view_free(struct recording *r);
+/* Intervals told so far. */
+uint64_t session_intervals(const struct session *s);
+/* Says so when a command that was started outlives the watching. */
+void session_free(struct session *s);
+
+#endif
