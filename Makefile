@@ -19,7 +19,7 @@ say = @$(if $(V),:,printf '  %-6s %s\n' '$(1)' '$(2)')
 CFLAGS ?= $(if $(DEBUG),-O0,-O2) -g
 CFLAGS_ALL = -std=gnu11 -Wall -Wextra -D_GNU_SOURCE -Iinclude -Iuser -I$(O) $(CFLAGS) $(if $(SAN),$(SAN_FLAGS))
 SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-LIBS := -lbpf -ldw -lelf -liberty -llzma -lz -ljansson -lprotobuf-c -lpthread -lm
+LIBS := -lbpf -ldw -lelf -liberty -llzma -lz -ljansson -lprotobuf-c -lcyaml -lmicrohttpd -lcurl -lncursesw -lpthread -lm
 BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf
 
 BPF_SRC := $(wildcard bpf/*.bpf.c)

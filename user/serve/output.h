@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What the daemon tells elsewhere, besides recordings. An output is one row of outputs.c and one file. */
+#ifndef STAKEOUT_SERVE_OUTPUT_H
+#define STAKEOUT_SERVE_OUTPUT_H
+
+#include <pthread.h>
+#include <stddef.h>
+
+#include "model/live.h"
+#include "serve/config.h"
+
+struct output_context { /* valid from open to close */
+	const struct config *config;
+	const struct live *live;
+	pthread_mutex_t *lock; /* an output's own threads read live under it, for some ms at most: the loop waits for it when an interval comes */
+};
+
+struct output_kind {
+	const char *name; /* for messages */
+	/* *ret: NULL when the configuration asks for none. why: one line. 0 or negative errno. */
+	int (*open)(const struct output_context *c, void **ret, char *why, size_t why_len);
+	/* A new interval is in live. Called in the loop, which may read live without the lock: it must not wait for anybody. 0, or a negative errno and
+	 * why, one line: told once until it works again; called again with the next interval. NULL: nothing to do. */
+	int (*interval)(void *output, char *why, size_t why_len);
+	/* The last interval is in live. */
+	void (*close)(void *output);
+};
+
+extern const struct output_kind textfile_output, http_output, otlp_file_output, otlp_push_output;
+
+#endif
