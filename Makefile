@@ -19,13 +19,13 @@ say = @$(if $(V),:,printf '  %-6s %s\n' '$(1)' '$(2)')
 CFLAGS ?= $(if $(DEBUG),-O0,-O2) -g
 CFLAGS_ALL = -std=gnu11 -Wall -Wextra -D_GNU_SOURCE -Iinclude -Iuser -I$(O) $(CFLAGS) $(if $(SAN),$(SAN_FLAGS))
 SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-LIBS := -lbpf -ldw -lelf -liberty -llzma -lz -ljansson -lprotobuf-c -lcyaml -lmicrohttpd -lcurl -lncursesw -lpthread -lm
+LIBS := -lbpf -ldw -lelf -liberty -llzma -lz -ljansson -lprotobuf-c -lcyaml -lyaml -lmicrohttpd -lcurl -lncursesw -lpthread -lm
 BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf
 
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 USER_SRC := $(wildcard user/*/*.c)
 # All but what knows BPF: built for the unit tests with sanitizers.
-PURE_SRC := $(wildcard user/lib/*.c user/model/*.c user/judge/*.c user/sink/*.c user/symbols/*.c) $(filter-out user/collect/collector.c user/collect/budget.c,$(wildcard user/collect/*.c)) $(addprefix user/probe/,btf_scan.c elf_sites.c go_functions.c runtime_sites.c)
+PURE_SRC := user/watch/options.c $(wildcard user/lib/*.c user/serve/config*.c user/model/*.c user/judge/*.c user/sink/*.c user/symbols/*.c) $(filter-out user/collect/collector.c user/collect/budget.c,$(wildcard user/collect/*.c)) $(addprefix user/probe/,btf_scan.c elf_sites.c go_functions.c runtime_sites.c)
 UNIT := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 LIVE := $(patsubst tests/live/%.c,$(O)/tests/live/%,$(wildcard tests/live/test_*.c))
 SKEL := $(O)/stakeout.skel.h
@@ -88,7 +88,7 @@ $(O)/san/%.o: %.c
 $(O)/tests/unit/%: $(O)/san/tests/unit/%.o $(patsubst %.c,$(O)/san/%.o,$(PURE_SRC)) $(PROTO_OBJ)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) $(SAN_FLAGS) $^ -o $@ -lcmocka -ldw -lelf -liberty -llzma -ljansson -lprotobuf-c -lz -lm
+	$(Q)$(CC) $(CFLAGS_ALL) $(SAN_FLAGS) $^ -o $@ -lcmocka -ldw -lelf -liberty -llzma -ljansson -lprotobuf-c -lcyaml -lyaml -lz -lm
 
 # Its workers pose as interpreters, which export their symbols.
 $(O)/tests/live/test_python: CFLAGS_ALL += -rdynamic
@@ -153,7 +153,7 @@ fuzz: $(FUZZ) ## fuzz what reads foreign data (FUZZ_S=60 seconds a target)
 $(O)/fuzz/%: tests/fuzz/%.c $(PURE_SRC) $(PROTO:=.c)
 	$(call say,FUZZ,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CLANG) $(CFLAGS_ALL) $(SAN_FLAGS) -fsanitize=fuzzer $^ -o $@ -ldw -lelf -liberty -llzma -ljansson -lprotobuf-c -lz -lm
+	$(Q)$(CLANG) $(CFLAGS_ALL) $(SAN_FLAGS) -fsanitize=fuzzer $^ -o $@ -ldw -lelf -liberty -llzma -ljansson -lprotobuf-c -lcyaml -lyaml -lz -lm
 
 # benchmark
 BENCH := $(patsubst %.c,$(O)/%,$(wildcard tests/bench/*.c))

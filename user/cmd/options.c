@@ -174,100 +174,15 @@ static int store_pids(const struct option_row *row, struct record_options *o, co
 	}
 }
 
-static void probe_list(char *buf, size_t size)
-{
-	*buf = 0;
-	for (int i = 0; i < PROBE_COUNT; i++)
-		if (i != PROBE_CORE)
-			snprintf(buf + strlen(buf), size - strlen(buf), "%s%s", *buf ? ", " : "", probe_infos[i].name);
-}
-
-/* Probes that take a value: a number, or a word. */
-static const struct probe_value {
-	enum probe_id probe;
-	const char *unit;
-	size_t offset; /* of a double in struct record_options */
-	double min, max;
-	const char *word; /* NULL: none */
-	size_t word_offset; /* of a bool that it sets, and a number clears */
-} probe_values[] = {
-	{ PROBE_HEAP, "percent", AT(watch.heap_percent), 0.01, 50, "full", AT(watch.heap_full) },
-	{ PROBE_PROFILE, "samples a second", AT(watch.profile_hz), 1, 1000, NULL, 0 },
-	{ PROBE_OFFCPU, "milliseconds", AT(watch.offcpu_ms), 1, 60000, NULL, 0 },
-};
-
-/* value: behind "NAME=". 0, or -1 after the one line on stderr. */
-static int probe_value_store(const struct option_row *row, struct record_options *o, int probe, const char *value)
-{
-	const char *name = probe_infos[probe].name;
-	const struct probe_value *v = probe_values;
-	char *at = (char *)o, word[32] = "";
-	bool is_word;
-	int err;
-
-	while (v < probe_values + ARRAY_SIZE(probe_values) && (int)v->probe != probe)
-		v++;
-	if (v == probe_values + ARRAY_SIZE(probe_values)) {
-		log_err(0, "probe '%s' takes no value", name);
-		return -1;
-	}
-	is_word = v->word && !strcmp(value, v->word);
-	if (v->word)
-		*(bool *)(at + v->word_offset) = is_word;
-	err = is_word ? 0 : parse_seconds(value, v->min, v->max, (double *)(at + v->offset));
-	if (!err)
-		return 0;
-	if (v->word)
-		snprintf(word, sizeof(word), ", or '%s'", v->word);
-	log_err(0, "%s +%s=%s is %s (%s from %.10g to %.10g%s)", row->name, name, value, err == -ERANGE ? "out of range" : "not a number",
-		v->unit, v->min, v->max, word);
-	return -1;
-}
-
 /* +NAME switches on, -NAME off; without a sign, on. Behind a name may stand =VALUE. */
 static int store_probes(const struct option_row *row, struct record_options *o, const char *value)
 {
-	bool *on = member(row, o);
-	const char *end;
+	char why[512];
 
-	for (const char *s = value;; s = end + 1) {
-		bool plus = *s != '-';
-		char word[64], list[256], hint[64], *equals;
-		int probe;
-
-		end = strchrnul(s, ',');
-		if (s < end && (*s == '+' || *s == '-'))
-			s++;
-		snprintf(word, sizeof(word), "%.*s", (int)(end - s), s);
-		equals = strchr(word, '=');
-		if (equals)
-			*equals = '\0';
-		probe = probe_find(word);
-		if (probe < 0) {
-			const char *names[PROBE_COUNT];
-
-			for (int i = 0; i < PROBE_COUNT; i++)
-				names[i] = probe_infos[i].name;
-			probe_list(list, sizeof(list));
-			log_err(0, "unknown probe '%s'%s; probes: %s (%s %s)", word, name_hint(word, names, PROBE_COUNT, hint, sizeof(hint)),
-				list, row->name, row->arg);
-			return -1;
-		}
-		if (probe == PROBE_CORE && !plus) {
-			probe_list(list, sizeof(list));
-			log_err(0, "probe '%s' can't be switched off; these can: %s", word, list);
-			return -1;
-		}
-		if (equals && !plus) {
-			log_err(0, "probe '%s' is switched off: it takes no value then", word);
-			return -1;
-		}
-		if (equals && probe_value_store(row, o, probe, equals + 1))
-			return -1;
-		on[probe] = plus;
-		if (!*end)
-			return 0;
-	}
+	if (!watch_probes_set(&o->watch, value, why, sizeof(why)))
+		return 0;
+	log_err(0, "%s %s: %s", row->name, row->arg, why);
+	return -1;
 }
 
 /* HOST[:PORT]=CLASS[/NAME]; further uses of the option add to the rules. */
@@ -455,50 +370,4 @@ int record_options_parse(int argc, char **argv, struct record_options *o)
 	if (o->no_names) /* after all --probe, wherever it stood */
 		o->watch.probe_on[PROBE_NAMES] = false;
 	return check_targets(&o->watch.target);
-}
-
-/* Levenshtein distance of words shorter than 32; longer ones are far from everything. */
-static int distance(const char *a, const char *b)
-{
-	int la = (int)strlen(a), lb = (int)strlen(b), row[33];
-
-	if (la > 32 || lb > 32)
-		return 1000;
-	for (int j = 0; j <= lb; j++)
-		row[j] = j;
-	for (int i = 1; i <= la; i++) {
-		int diagonal = row[0];
-
-		row[0] = i;
-		for (int j = 1; j <= lb; j++) {
-			int best = diagonal + (a[i - 1] != b[j - 1]);
-
-			diagonal = row[j];
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
-		}
-	}
-	return row[lb];
-}
-
-const char *name_hint(const char *word, const char *const *names, int names_len, char *buf, size_t buf_len)
-{
-	const char *nearest = NULL;
-	int best = (int)strlen(word) / 3 + 1; /* a third of the letters may be wrong, and one more */
-
-	*buf = 0;
-	for (int i = 0; i < names_len; i++) {
-		int d = distance(word, names[i]);
-
-		if (d <= best && d < (int)strlen(names[i])) {
-			nearest = names[i];
-			best = d - 1;
-		}
-	}
-	if (nearest)
-		snprintf(buf, buf_len, " (did you mean '%s'?)", nearest);
-	return buf;
 }

@@ -19,7 +19,4 @@ struct record_options {
  * what was wrong and what is possible). o->watch.target.pids is the caller's to free. */
 int record_options_parse(int argc, char **argv, struct record_options *o);
 
-/* For messages about a mistyped word: " (did you mean 'NAME'?)" in buf when one of the names is near, else "". Returns buf. */
-const char *name_hint(const char *word, const char *const *names, int names_len, char *buf, size_t buf_len);
-
 #endif

@@ -125,3 +125,49 @@ int parse_seconds(const char *s, double min, double max, double *ret)
 	*ret = v;
 	return 0;
 }
+
+/* Levenshtein distance of words shorter than 32; longer ones are far from everything. */
+static int distance(const char *a, const char *b)
+{
+	int la = (int)strlen(a), lb = (int)strlen(b), row[33];
+
+	if (la > 32 || lb > 32)
+		return 1000;
+	for (int j = 0; j <= lb; j++)
+		row[j] = j;
+	for (int i = 1; i <= la; i++) {
+		int diagonal = row[0];
+
+		row[0] = i;
+		for (int j = 1; j <= lb; j++) {
+			int best = diagonal + (a[i - 1] != b[j - 1]);
+
+			diagonal = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[lb];
+}
+
+const char *name_hint(const char *word, const char *const *names, int names_len, char *buf, size_t buf_len)
+{
+	const char *nearest = NULL;
+	int best = (int)strlen(word) / 3 + 1; /* a third of the letters may be wrong, and one more */
+
+	*buf = 0;
+	for (int i = 0; i < names_len; i++) {
+		int d = distance(word, names[i]);
+
+		if (d <= best && d < (int)strlen(names[i])) {
+			nearest = names[i];
+			best = d - 1;
+		}
+	}
+	if (nearest)
+		snprintf(buf, buf_len, " (did you mean '%s'?)", nearest);
+	return buf;
+}

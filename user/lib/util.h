@@ -40,6 +40,9 @@ int parse_int(const char *s, long long min, long long max, long long *ret);
 /* Seconds (>= min) as decimal fraction, the whole string: 0, -EINVAL or -ERANGE. */
 int parse_seconds(const char *s, double min, double max, double *ret);
 
+/* For messages about a mistyped word: " (did you mean 'NAME'?)" in buf when one of the names is near, else "". Returns buf. */
+const char *name_hint(const char *word, const char *const *names, int names_len, char *buf, size_t buf_len);
+
 enum exit_status { EXIT_DONE = 0, EXIT_MISSED = 1, EXIT_USAGE = 2, EXIT_DENIED = 3, EXIT_NO_TARGET = 4, EXIT_OUTPUT = 5 };
 
 #endif

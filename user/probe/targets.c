@@ -23,7 +23,7 @@ struct proc { /* what /proc/PID/stat says of a process */
 	uint64_t start_ticks;
 	char comm[64];
 	bool alive, kthread;
-	bool matched; /* the rest is in use in the table of a scan only */
+	const struct matcher *by; /* that it matches; this and the rest is in use in the table of a scan only */
 	int known; /* 0: not read yet, 1: read, -1: gone */
 };
 
@@ -32,18 +32,24 @@ struct ident {
 	uint64_t start_ticks;
 };
 
-struct targets {
-	int proc_fd;
-	pid_t self;
-	pid_t ancestors[ANCESTORS_MAX];
-	int ancestors_len;
+struct matcher { /* one spec */
 	struct ident *pids;
 	int pids_len;
 	bool has_regex;
 	regex_t regex;
 	struct cgroup_at cgroup;
-	char **command; /* owned copies, NULL-terminated */
+	char *awaited; /* the cgroup that is not there yet; NULL: none */
 	char *name;
+};
+
+struct targets {
+	int proc_fd;
+	pid_t self;
+	pid_t ancestors[ANCESTORS_MAX];
+	int ancestors_len;
+	struct matcher *matchers;
+	int len;
+	char **command; /* owned copies, NULL-terminated; of the only spec then */
 	char *buf; /* CMDLINE_BYTES + 1 */
 };
 
@@ -147,7 +153,7 @@ static char *argv_join(char *const *argv)
 }
 
 /* Fills name and cmdline from /proc/PID/cmdline, whose arguments end in NUL. */
-static void describe_running(const struct targets *t, const struct proc *p, struct target *ret)
+static void describe_running(const struct targets *t, const struct matcher *m, const struct proc *p, struct target *ret)
 {
 	char *argv[256];
 	int argc = 0;
@@ -160,20 +166,20 @@ static void describe_running(const struct targets *t, const struct proc *p, stru
 	t->buf[n] = 0;
 	for (ssize_t i = 0; i < n && argc < (int)ARRAY_SIZE(argv); i += (ssize_t)strlen(t->buf + i) + 1)
 		argv[argc++] = t->buf + i;
-	ret->name = t->name ? strdup(t->name) : agent_name(argv, argc, p->comm);
+	ret->name = m->name ? strdup(m->name) : agent_name(argv, argc, p->comm);
 	for (ssize_t i = 0; i < n; i++)
 		if (!t->buf[i])
 			t->buf[i] = ' ';
 	ret->cmdline = strndup(t->buf, CMDLINE_KEPT);
 }
 
-static void describe_command(const struct targets *t, struct target *ret)
+static void describe_command(const struct targets *t, const struct matcher *m, struct target *ret)
 {
 	int argc = 0;
 
 	while (t->command[argc])
 		argc++;
-	ret->name = t->name ? strdup(t->name) : agent_name(t->command, argc, t->command[0]);
+	ret->name = m->name ? strdup(m->name) : agent_name(t->command, argc, t->command[0]);
 	ret->cmdline = argv_join(t->command);
 }
 
@@ -185,16 +191,16 @@ void target_fini(struct target *t)
 	*t = (struct target){ 0 };
 }
 
-static int target_fill(const struct targets *t, const struct proc *p, struct target *ret)
+static int target_fill(const struct targets *t, const struct matcher *m, const struct proc *p, struct target *ret)
 {
 	char buf[8192];
 	const char *path;
 
 	*ret = (struct target){ .pid = p->pid, .start_ticks = p->start_ticks };
 	if (t->command)
-		describe_command(t, ret);
+		describe_command(t, m, ret);
 	else
-		describe_running(t, p, ret);
+		describe_running(t, m, p, ret);
 	path = proc_cgroup(t, p->pid, "", buf, sizeof(buf));
 	if (!path) { /* a host without v2: the first hierarchy */
 		ssize_t n = proc_read(t, p->pid, "cgroup", buf, sizeof(buf));
@@ -220,31 +226,49 @@ static bool is_ancestor(const struct targets *t, pid_t pid)
 	return false;
 }
 
-static bool matches_regex(const struct targets *t, pid_t pid)
+/* `sudo stakeout record -n agent` matches its own regex: neither we nor who started us are meant. */
+static bool is_meant(const struct targets *t, pid_t pid)
 {
-	/* `sudo stakeout record -n agent` matches its own regex: neither we nor who started us are meant. */
-	return t->has_regex && pid != t->self && !is_ancestor(t, pid) && proc_cmdline(t, pid) &&
-	       !regexec(&t->regex, t->buf, 0, NULL, 0);
+	return pid != t->self && !is_ancestor(t, pid);
 }
 
-static bool matches_cgroup(const struct targets *t, pid_t pid)
+/* The first matcher whose regex matches. */
+static const struct matcher *match_regex(const struct targets *t, pid_t pid)
+{
+	bool read = false;
+
+	for (int i = 0; i < t->len; i++) {
+		const struct matcher *m = &t->matchers[i];
+
+		if (!m->has_regex)
+			continue;
+		if (!read && (!is_meant(t, pid) || !proc_cmdline(t, pid)))
+			return NULL;
+		read = true;
+		if (!regexec(&m->regex, t->buf, 0, NULL, 0))
+			return m;
+	}
+	return NULL;
+}
+
+static bool matches_cgroup(const struct targets *t, const struct matcher *m, pid_t pid)
 {
 	char buf[8192];
-	const char *path = t->cgroup.dir ? proc_cgroup(t, pid, t->cgroup.controller, buf, sizeof(buf)) : NULL;
+	const char *path = m->cgroup.dir ? proc_cgroup(t, pid, m->cgroup.controller, buf, sizeof(buf)) : NULL;
 	size_t len;
 
 	if (!path)
 		return false;
-	len = strlen(t->cgroup.path);
+	len = strlen(m->cgroup.path);
 	if (len == 1) /* the root: all */
 		return true;
-	return !strncmp(path, t->cgroup.path, len) && (!path[len] || path[len] == '/');
+	return !strncmp(path, m->cgroup.path, len) && (!path[len] || path[len] == '/');
 }
 
-static bool matches_pid(const struct targets *t, const struct proc *p)
+static bool matches_pid(const struct matcher *m, const struct proc *p)
 {
-	for (int i = 0; i < t->pids_len; i++)
-		if (t->pids[i].pid == p->pid && t->pids[i].start_ticks == p->start_ticks)
+	for (int i = 0; i < m->pids_len; i++)
+		if (m->pids[i].pid == p->pid && m->pids[i].start_ticks == p->start_ticks)
 			return true;
 	return false;
 }
@@ -254,27 +278,41 @@ static bool proc_eligible(const struct targets *t, const struct proc *p)
 	return p->alive && !p->kthread && p->pid != t->self;
 }
 
-static bool proc_matches(const struct targets *t, const struct proc *p)
+/* The matcher by which p is meant: pids before regexes before cgroups, and among them the first; NULL: none. */
+static const struct matcher *proc_match(const struct targets *t, const struct proc *p)
 {
-	return proc_eligible(t, p) && (matches_pid(t, p) || matches_regex(t, p->pid) || matches_cgroup(t, p->pid));
+	const struct matcher *m;
+
+	if (!proc_eligible(t, p))
+		return NULL;
+	for (int i = 0; i < t->len; i++)
+		if (matches_pid(&t->matchers[i], p))
+			return &t->matchers[i];
+	m = match_regex(t, p->pid);
+	for (int i = 0; i < t->len && !m; i++)
+		if (matches_cgroup(t, &t->matchers[i], p->pid))
+			m = &t->matchers[i];
+	return m;
 }
 
 int targets_match(struct targets *t, pid_t pid, struct target *ret)
 {
+	const struct matcher *m;
 	struct proc p, up;
 
 	if (proc_stat(t, pid, &p))
 		return 0;
 	if (t->command)
-		return p.ppid == t->self && p.alive && !target_fill(t, &p, ret);
-	if (!proc_matches(t, &p))
+		return p.ppid == t->self && p.alive && !target_fill(t, &t->matchers[0], &p, ret);
+	m = proc_match(t, &p);
+	if (!m)
 		return 0;
 	for (pid_t ppid = p.ppid; ppid > 0; ppid = up.ppid)
 		if (proc_stat(t, ppid, &up))
 			break;
-		else if (proc_matches(t, &up))
+		else if (proc_match(t, &up))
 			return 0;
-	return !target_fill(t, &p, ret);
+	return !target_fill(t, m, &p, ret);
 }
 
 /* ---- scanning: a table of the processes that matter ---- */
@@ -319,13 +357,14 @@ static struct proc *table_get(struct table *table, pid_t pid)
 	return p;
 }
 
-static int table_add_match(struct table *table, pid_t pid)
+static int table_add_match(struct table *table, pid_t pid, const struct matcher *m)
 {
 	struct proc *p = table_get(table, pid);
 
 	if (!p)
 		return -ENOMEM;
-	p->matched = true;
+	if (!p->by)
+		p->by = m;
 	return 0;
 }
 
@@ -354,15 +393,17 @@ static int collect_regex(const struct targets *t, struct table *table)
 	while (!err && (e = readdir(dir))) {
 		pid_t pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
 
-		if (pid > 0 && matches_regex(t, pid))
-			err = table_add_match(table, pid);
+		const struct matcher *m = pid > 0 ? match_regex(t, pid) : NULL;
+
+		if (m)
+			err = table_add_match(table, pid, m);
 	}
 	closedir(dir);
 	return err;
 }
 
 /* The processes of the cgroup open as fd (which it closes) and of those below. */
-static int collect_cgroup(int fd, struct table *table)
+static int collect_cgroup(int fd, struct table *table, const struct matcher *m)
 {
 	DIR *dir = fdopendir(fd);
 	const struct dirent *e;
@@ -379,7 +420,7 @@ static int collect_cgroup(int fd, struct table *table)
 	/* Pid 0 is a process that this pid namespace can't name. */
 	while (procs && !err && fscanf(procs, "%d", &pid) == 1)
 		if (pid > 0)
-			err = table_add_match(table, pid);
+			err = table_add_match(table, pid, m);
 	if (procs)
 		fclose(procs);
 	while (!err && (e = readdir(dir))) {
@@ -389,41 +430,66 @@ static int collect_cgroup(int fd, struct table *table)
 			continue;
 		sub = openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (sub >= 0) /* else it was removed meanwhile */
-			err = collect_cgroup(sub, table);
+			err = collect_cgroup(sub, table, m);
 	}
 	closedir(dir);
 	return err;
 }
 
-static int collect(const struct targets *t, struct table *table)
+static int collect_pids(const struct targets *t, const struct matcher *m, struct table *table)
 {
 	int err = 0;
 
-	for (int i = 0; i < t->pids_len && !err; i++) {
-		const struct proc *p = table_read(t, table, t->pids[i].pid);
+	for (int i = 0; i < m->pids_len && !err; i++) {
+		const struct proc *p = table_read(t, table, m->pids[i].pid);
 
-		if (p && p->start_ticks == t->pids[i].start_ticks)
-			err = table_add_match(table, p->pid);
-	}
-	if (!err && t->has_regex)
-		err = collect_regex(t, table);
-	if (!err && t->cgroup.dir) {
-		int fd = open(t->cgroup.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-		if (fd >= 0) /* else it was removed; a cgroup that is gone holds no process */
-			err = collect_cgroup(fd, table);
+		if (p && p->start_ticks == m->pids[i].start_ticks)
+			err = table_add_match(table, p->pid, m);
 	}
 	return err;
 }
 
-static bool has_matching_ancestor(const struct targets *t, struct table *table, pid_t ppid)
+/* One that was awaited may have come. */
+static void cgroup_look(struct matcher *m)
+{
+	char why[256];
+
+	if (m->awaited && !m->cgroup.dir)
+		cgroup_resolve(m->awaited, &m->cgroup, why, sizeof(why));
+}
+
+static int collect(struct targets *t, struct table *table, bool arrivals)
+{
+	bool regexes = false;
+	int err = 0;
+
+	for (int i = 0; i < t->len && !err && !arrivals; i++) {
+		err = collect_pids(t, &t->matchers[i], table);
+		regexes |= t->matchers[i].has_regex;
+	}
+	if (!err && regexes)
+		err = collect_regex(t, table);
+	for (int i = 0; i < t->len && !err; i++) {
+		struct matcher *m = &t->matchers[i];
+		int fd;
+
+		cgroup_look(m);
+		fd = m->cgroup.dir ? open(m->cgroup.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+		if (fd >= 0) /* else it was removed; a cgroup that is gone holds no process */
+			err = collect_cgroup(fd, table, m);
+	}
+	return err;
+}
+
+/* arrivals: not all that match are in the table. */
+static bool has_matching_ancestor(const struct targets *t, struct table *table, pid_t ppid, bool arrivals)
 {
 	while (ppid > 0) {
 		const struct proc *up = table_read(t, table, ppid);
 
 		if (!up)
 			return false;
-		if (up->matched && proc_eligible(t, up))
+		if (up->by ? proc_eligible(t, up) : arrivals && proc_match(t, up))
 			return true;
 		ppid = up->ppid;
 	}
@@ -437,12 +503,12 @@ static int pid_order(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-int targets_scan(struct targets *t, target_fn fn, void *ctx)
+static int scan(struct targets *t, bool arrivals, target_fn fn, void *ctx)
 {
 	struct table table = { 0 };
 	pid_t *pids = NULL;
 	size_t len = 0;
-	int err = collect(t, &table);
+	int err = collect(t, &table, arrivals);
 
 	if (err)
 		goto out;
@@ -452,7 +518,7 @@ int targets_scan(struct targets *t, target_fn fn, void *ctx)
 		goto out;
 	}
 	for (size_t i = 0; i < table.cap; i++)
-		if (table.slots[i].matched)
+		if (table.slots[i].by)
 			pids[len++] = table.slots[i].pid;
 	qsort(pids, len, sizeof(*pids), pid_order);
 	for (size_t i = 0; i < len && !err; i++) {
@@ -463,9 +529,9 @@ int targets_scan(struct targets *t, target_fn fn, void *ctx)
 		if (!found || !proc_eligible(t, found))
 			continue;
 		p = *found; /* the table may move */
-		if (has_matching_ancestor(t, &table, p.ppid))
+		if (has_matching_ancestor(t, &table, p.ppid, arrivals))
 			continue;
-		err = target_fill(t, &p, &target);
+		err = target_fill(t, p.by, &p, &target);
 		if (!err)
 			err = fn(ctx, &target);
 	}
@@ -473,6 +539,19 @@ out:
 	free(pids);
 	free(table.slots);
 	return err;
+}
+
+int targets_scan(struct targets *t, target_fn fn, void *ctx)
+{
+	return scan(t, false, fn, ctx);
+}
+
+int targets_arrivals(struct targets *t, target_fn fn, void *ctx)
+{
+	for (int i = 0; i < t->len; i++)
+		if (t->matchers[i].cgroup.dir || t->matchers[i].awaited)
+			return scan(t, true, fn, ctx);
+	return 0;
 }
 
 /* ---- validating what the user asked for ---- */
@@ -500,7 +579,7 @@ static pid_t thread_group(const struct targets *t, pid_t tid)
 	return line ? atoi(line + 6) : 0;
 }
 
-static int add_pid(struct targets *t, pid_t pid, char *why, size_t why_len)
+static int add_pid(const struct targets *t, struct matcher *m, pid_t pid, char *why, size_t why_len)
 {
 	struct proc p;
 	pid_t group;
@@ -516,21 +595,51 @@ static int add_pid(struct targets *t, pid_t pid, char *why, size_t why_len)
 		return fail(-ESRCH, why, why_len, "%d is a thread of process %d; use -p %d", pid, group, group);
 	if (!p.alive)
 		return fail(-ESRCH, why, why_len, "process %d (%s) has ended and waits to be reaped", pid, p.comm);
-	t->pids[t->pids_len++] = (struct ident){ pid, p.start_ticks };
+	m->pids[m->pids_len++] = (struct ident){ pid, p.start_ticks };
 	return 0;
 }
 
-static int set_regex(struct targets *t, const char *regex, char *why, size_t why_len)
+static int set_regex(struct matcher *m, const char *regex, char *why, size_t why_len)
 {
 	char reason[128];
-	int err = regcomp(&t->regex, regex, REG_EXTENDED | REG_NOSUB);
+	int err = regcomp(&m->regex, regex, REG_EXTENDED | REG_NOSUB);
 
 	if (err) {
-		regerror(err, &t->regex, reason, sizeof(reason));
+		regerror(err, &m->regex, reason, sizeof(reason));
 		return fail(-EINVAL, why, why_len, "bad regular expression '%s': %s (POSIX extended syntax)", regex, reason);
 	}
-	t->has_regex = true;
+	m->has_regex = true;
 	return 0;
+}
+
+static int set_cgroup(struct matcher *m, const struct target_spec *spec, char *why, size_t why_len)
+{
+	int err = cgroup_resolve(spec->cgroup, &m->cgroup, why, why_len);
+
+	if (err != -ESRCH || !spec->awaited)
+		return err;
+	m->awaited = strdup(spec->cgroup);
+	return m->awaited ? 0 : -ENOMEM;
+}
+
+static int set_matcher(const struct targets *t, struct matcher *m, const struct target_spec *spec, char *why, size_t why_len)
+{
+	int err = 0;
+
+	m->pids = calloc(spec->pids_len + 1, sizeof(*m->pids));
+	m->name = spec->name ? strdup(spec->name) : NULL;
+	if (!m->pids || (spec->name && !m->name))
+		return -ENOMEM;
+	for (int i = 0; i < spec->pids_len && !err; i++) {
+		err = add_pid(t, m, spec->pids[i], why, why_len);
+		if (err == -ESRCH && spec->awaited)
+			err = 0;
+	}
+	if (!err && spec->regex)
+		err = set_regex(m, spec->regex, why, why_len);
+	if (!err && spec->cgroup)
+		err = set_cgroup(m, spec, why, why_len);
+	return err;
 }
 
 static int set_command(struct targets *t, char *const argv[])
@@ -554,7 +663,7 @@ static void find_ancestors(struct targets *t)
 		t->ancestors[t->ancestors_len++] = p.ppid;
 }
 
-int targets_new(const struct target_spec *spec, struct targets **ret, char *why, size_t why_len)
+int targets_new(const struct target_spec *specs, int len, struct targets **ret, char *why, size_t why_len)
 {
 	struct targets *t = calloc(1, sizeof(*t));
 	int err = -ENOMEM;
@@ -570,18 +679,13 @@ int targets_new(const struct target_spec *spec, struct targets **ret, char *why,
 		goto out;
 	}
 	t->buf = malloc(CMDLINE_BYTES + 1);
-	t->pids = calloc(spec->pids_len + 1, sizeof(*t->pids));
-	t->name = spec->name ? strdup(spec->name) : NULL;
-	if (!t->buf || !t->pids || (spec->name && !t->name))
+	t->matchers = calloc(len + 1, sizeof(*t->matchers));
+	if (!t->buf || !t->matchers)
 		goto out;
 	find_ancestors(t);
-	err = spec->command ? set_command(t, spec->command) : 0;
-	for (int i = 0; i < spec->pids_len && !err; i++)
-		err = add_pid(t, spec->pids[i], why, why_len);
-	if (!err && spec->regex)
-		err = set_regex(t, spec->regex, why, why_len);
-	if (!err && spec->cgroup)
-		err = cgroup_resolve(spec->cgroup, &t->cgroup, why, why_len);
+	err = specs[0].command ? set_command(t, specs[0].command) : 0;
+	for (; t->len < len && !err; t->len++)
+		err = set_matcher(t, &t->matchers[t->len], &specs[t->len], why, why_len);
 out:
 	if (err) {
 		if (why_len && !*why)
@@ -593,25 +697,36 @@ out:
 	return 0;
 }
 
+static void matcher_fini(struct matcher *m)
+{
+	if (m->has_regex)
+		regfree(&m->regex);
+	cgroup_fini(&m->cgroup);
+	free(m->awaited);
+	free(m->pids);
+	free(m->name);
+}
+
 void targets_free(struct targets *t)
 {
 	if (!t)
 		return;
 	if (t->proc_fd >= 0)
 		close(t->proc_fd);
-	if (t->has_regex)
-		regfree(&t->regex);
 	for (int i = 0; t->command && t->command[i]; i++)
 		free(t->command[i]);
 	free(t->command);
-	free(t->pids);
-	cgroup_fini(&t->cgroup);
-	free(t->name);
+	for (int i = 0; i < t->len; i++)
+		matcher_fini(&t->matchers[i]);
+	free(t->matchers);
 	free(t->buf);
 	free(t);
 }
 
 int targets_open_ended(const struct targets *t)
 {
-	return t->has_regex || t->cgroup.dir;
+	for (int i = 0; i < t->len; i++)
+		if (t->matchers[i].has_regex || t->matchers[i].cgroup.dir || t->matchers[i].awaited)
+			return 1;
+	return 0;
 }

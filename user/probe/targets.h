@@ -3,6 +3,7 @@
 #ifndef STAKEOUT_TARGETS_H
 #define STAKEOUT_TARGETS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -14,6 +15,7 @@ struct target_spec { /* what the user asked for; strings are borrowed. Kinds may
 	const char *cgroup; /* a path below the cgroup file system, or relative to its root */
 	char *const *command; /* NULL-terminated argv */
 	const char *name; /* label; NULL: the process's own name */
+	bool awaited; /* a pid that is gone, or a cgroup that is not there (yet), is no error */
 };
 
 struct target { /* one agent's root process; strings owned, see target_fini */
@@ -26,9 +28,9 @@ struct target { /* one agent's root process; strings owned, see target_fini */
 void target_fini(struct target *t);
 
 struct targets;
-/* Compiles and validates. -EINVAL: bad regex, cgroup path outside the hierarchy; -ESRCH: a pid or cgroup that doesn't exist; -EPERM: a kernel thread
+/* Compiles and validates len specs, one at least; a command can only be the only one. -EINVAL: bad regex, cgroup path outside the hierarchy; -ESRCH: a pid or cgroup that doesn't exist; -EPERM: a kernel thread
  * or our own pid. why gets one line without newline that says what was wrong and what is possible. */
-int targets_new(const struct target_spec *spec, struct targets **ret, char *why, size_t why_len);
+int targets_new(const struct target_spec *specs, int len, struct targets **ret, char *why, size_t why_len);
 void targets_free(struct targets *t);
 /* Whether later execs (regex) or arrivals (cgroup) can add agents. */
 int targets_open_ended(const struct targets *t);
@@ -36,6 +38,8 @@ int targets_open_ended(const struct targets *t);
  * regex), or kernel threads. fn takes over the strings of *t. Stops at the first nonzero return, and returns it. */
 typedef int (*target_fn)(void *ctx, struct target *t);
 int targets_scan(struct targets *t, target_fn fn, void *ctx);
+/* The same for processes of cgroups alone, since no exec tells of those that move in. */
+int targets_arrivals(struct targets *t, target_fn fn, void *ctx);
 /* Whether pid (which just called exec, or turned up) is a root process that matches now: 1 and *ret filled, or 0 (also when it is
  * gone). With a command in the spec, that is our child from target_spawn, named after the command even before its exec. */
 int targets_match(struct targets *t, pid_t pid, struct target *ret);

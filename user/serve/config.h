@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "watch/session.h"
+#include "watch/options.h"
 
 struct config_recordings { /* section `recordings` */
 	const char *directory; /* NULL: none are written */

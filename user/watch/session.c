@@ -52,23 +52,6 @@ struct session {
 	int err; /* of a callback */
 };
 
-void watch_options_default(struct watch_options *o)
-{
-	*o = (struct watch_options){
-		.interval_s = 1,
-		.ring_bytes = 8 << 20,
-		.budget_percent = -1,
-		.drain_ms = 100,
-		.peers_kept = PEERS_KEPT,
-		.heap_percent = 1,
-		.profile_hz = 49,
-		.offcpu_ms = 10,
-		.leak_age_s = 10,
-	};
-	for (int i = 0; i < PROBE_COUNT; i++)
-		o->probe_on[i] = probe_infos[i].on;
-}
-
 static int exit_status_of(int err)
 {
 	switch (err) {
@@ -360,8 +343,8 @@ static int loop(struct session *s)
 			err = held_tell(s);
 		if (!err && now >= next_close) {
 			err = interval_end(s, false);
-			if (!err && s->opt.target.cgroup)
-				err = targets_scan(s->targets, agent_add, s);
+			if (!err)
+				err = targets_arrivals(s->targets, agent_add, s);
 			for (next_close += interval_ns; next_close <= now; next_close += interval_ns)
 				;
 		} else if (!err) {
@@ -374,7 +357,7 @@ static int loop(struct session *s)
 			err = agents_seed(s);
 		if (!err)
 			err = s->err;
-		if (!world_agents_alive(s->world) && !targets_open_ended(s->targets))
+		if (!world_agents_alive(s->world) && !targets_open_ended(s->targets) && !s->opt.stays)
 			return err;
 	}
 	return err;
@@ -397,7 +380,7 @@ static void priority_raise(void)
 static int targets_prepare(struct session *s)
 {
 	char why[512] = "";
-	int err = targets_new(&s->opt.target, &s->targets, why, sizeof(why));
+	int err = s->targets ? 0 : targets_new(&s->opt.target, 1, &s->targets, why, sizeof(why));
 
 	if (err)
 		return log_err(0, "%s", why), err;
@@ -455,7 +438,7 @@ static int observer_prepare(struct session *s)
 		.profile_hz = s->opt.profile_hz,
 		.reports = &s->reports,
 		.ring_bytes = s->opt.ring_bytes,
-		.candidates = targets_open_ended(s->targets),
+		.candidates = s->opt.stays || targets_open_ended(s->targets),
 		.bpf_stats = s->opt.bpf_stats,
 	};
 	bool on[PROBE_COUNT];
@@ -504,7 +487,7 @@ static int agents_begin(struct session *s)
 
 	if (err)
 		return err;
-	if (!s->seeds && !targets_open_ended(s->targets))
+	if (!s->seeds && !targets_open_ended(s->targets) && !s->opt.stays)
 		return log_err(0, "no such target: it ended before it could be observed"), -ESRCH;
 	time_format(s->header.start, sizeof(s->header.start));
 	s->start_ns = s->last_end_ns = clock_ns();
@@ -531,6 +514,21 @@ struct session *session_new(const struct watch_options *o, const struct session_
 	s->child.go_fd = s->child.err_fd = s->sigfd = -1;
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	return s;
+}
+
+int session_targets(struct session *s, const struct target_spec *specs, int len, char *why, size_t why_len)
+{
+	struct targets *targets;
+	int err = targets_new(specs, len, &targets, why, why_len);
+
+	if (err)
+		return err;
+	targets_free(s->targets);
+	s->targets = targets;
+	/* What is found is seeded by the loop. */
+	if (s->start_ns && (err = targets_scan(s->targets, agent_add, s)))
+		snprintf(why, why_len, "%s", strerror(-err));
+	return err;
 }
 
 int session_prepare(struct session *s)

@@ -9,32 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "model/classes.h"
 #include "model/recording.h"
-#include "probe/targets.h"
-
-#define BUDGET_PERCENT 1 /* unless given */
-
-struct watch_options { /* strings are borrowed and must outlive the session */
-	struct target_spec target;
-	double duration_s; /* 0: until all agents are gone or a signal comes */
-	double interval_s; /* 0.1 to 3600 */
-	bool probe_on[PROBE_COUNT];
-	bool heap_full; /* of the heap probe: every allocation */
-	double heap_percent; /* of the agents' time that sampling the heap may cost, 0.01 to 50 */
-	double profile_hz; /* 1 to 1000 */
-	double offcpu_ms; /* shortest wait whose stack is taken, 1 to 60000 */
-	double leak_age_s; /* blocks older than this may be leaks, 0.1 to 1e6 */
-	unsigned ring_bytes; /* a power of two, 64K to 1G */
-	double budget_percent; /* of the agents' CPU time that watching may cost, 0: no limit, to 100; below 0: not given */
-	double drain_ms; /* longest time between drains under load, 1 to 1000 */
-	struct peer_rules peers;
-	double peers_kept; /* the busiest that are kept apart, an agent; 1 to PEERS_KEPT_MAX */
-	bool bpf_stats; /* measure our BPF programs' run time by the kernel's accounting (costs some ns an event) */
-};
-
-/* Values for what a user does not give; the rest is 0. Probes as in probes.def. */
-void watch_options_default(struct watch_options *o);
+#include "watch/options.h"
 
 struct session_progress {
 	double elapsed_s, interval_s; /* since the beginning; of the interval just closed */
@@ -63,6 +39,9 @@ struct session;
 
 /* NULL when out of memory. o is copied (the lists in it are not); l must outlive the session. Signals INT, TERM and HUP are blocked from session_begin() on. */
 struct session *session_new(const struct watch_options *o, const struct session_listener *l);
+/* Before session_prepare(): these targets, one at least, in place of the options' one. From a call of the listener, or of session_fd_add()'s fn: these from now on; who is watched
+ * already stays so until it ends. 0, or as targets_new(); nothing is changed then. */
+int session_targets(struct session *s, const struct target_spec *specs, int len, char *why, size_t why_len);
 /* Finds the targets (starts the command), loads and attaches the programs. EXIT_DONE, or the exit status to end with; what was wrong is logged. */
 int session_prepare(struct session *s);
 /* fn is called from the loop when fd can be read: 0 to go on, 1 to end the session well, or a negative errno after reporting it. Before session_run();

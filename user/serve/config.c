@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * libcyaml loads all values as texts, after a schema that config.def expands to; rows of the same table then make them times, sizes and numbers.
+ */
+#include "serve/config.h"
+
+#include <cyaml/cyaml.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/util.h"
+#include "serve/config_file.h"
+#include "serve/config_value.h"
+
+/* --- what libcyaml fills --- */
+
+struct raw_target {
+#define KEY_TARGET(key, ...) const char *key;
+#include "serve/config.def"
+};
+
+struct raw_recordings {
+#define KEY_RECORDINGS(key, ...) const char *key;
+#include "serve/config.def"
+};
+
+struct raw_prometheus {
+#define KEY_PROMETHEUS(key, ...) const char *key;
+#include "serve/config.def"
+};
+
+struct raw_otlp {
+#define KEY_OTLP(key, ...) const char *key;
+#include "serve/config.def"
+	char unused; /* headers are read from the file itself: libcyaml has no mappings of any keys */
+};
+
+struct raw_config {
+#define KEY_WATCH(key, ...) const char *key;
+#include "serve/config.def"
+	struct raw_target *targets;
+	unsigned targets_count;
+	const char **probes, **peers;
+	unsigned probes_count, peers_count;
+	struct raw_recordings *recordings;
+	struct raw_prometheus *prometheus;
+	struct raw_otlp *otlp;
+};
+
+#define SECTION_FLAGS (CYAML_FLAG_POINTER_NULL | CYAML_FLAG_OPTIONAL)
+#define TEXT_FIELD(section, key) CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_##section, key, 0, CYAML_UNLIMITED),
+
+static const cyaml_schema_field_t target_fields[] = {
+#define KEY_TARGET(key, ...) TEXT_FIELD(target, key)
+#include "serve/config.def"
+	CYAML_FIELD_END
+};
+static const cyaml_schema_field_t recordings_fields[] = {
+#define KEY_RECORDINGS(key, ...) TEXT_FIELD(recordings, key)
+#include "serve/config.def"
+	CYAML_FIELD_END
+};
+static const cyaml_schema_field_t prometheus_fields[] = {
+#define KEY_PROMETHEUS(key, ...) TEXT_FIELD(prometheus, key)
+#include "serve/config.def"
+	CYAML_FIELD_END
+};
+static const cyaml_schema_field_t otlp_fields[] = {
+#define KEY_OTLP(key, ...) TEXT_FIELD(otlp, key)
+#include "serve/config.def"
+	CYAML_FIELD_IGNORE("headers", CYAML_FLAG_OPTIONAL),
+	CYAML_FIELD_END
+};
+static const cyaml_schema_value_t target_value = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_target, target_fields) };
+static const cyaml_schema_value_t text_value = { CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, CYAML_UNLIMITED) };
+static const cyaml_schema_field_t config_fields[] = {
+	CYAML_FIELD_SEQUENCE("targets", CYAML_FLAG_POINTER, struct raw_config, targets, &target_value, 1, CYAML_UNLIMITED),
+	CYAML_FIELD_SEQUENCE("probes", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_config, probes, &text_value, 0, CYAML_UNLIMITED),
+	CYAML_FIELD_SEQUENCE("peers", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_config, peers, &text_value, 0, CYAML_UNLIMITED),
+#define KEY_WATCH(key, ...) TEXT_FIELD(config, key)
+#include "serve/config.def"
+	CYAML_FIELD_MAPPING_PTR("recordings", SECTION_FLAGS, struct raw_config, recordings, recordings_fields),
+	CYAML_FIELD_MAPPING_PTR("prometheus", SECTION_FLAGS, struct raw_config, prometheus, prometheus_fields),
+	CYAML_FIELD_MAPPING_PTR("otlp", SECTION_FLAGS, struct raw_config, otlp, otlp_fields),
+	CYAML_FIELD_IGNORE("labels", CYAML_FLAG_OPTIONAL),
+	CYAML_FIELD_END
+};
+static const cyaml_schema_value_t config_value = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw_config, config_fields) };
+
+static void nothing_logged(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
+{
+	(void)level, (void)ctx, (void)fmt, (void)args;
+}
+
+static const cyaml_config_t cyaml = { .log_fn = nothing_logged, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_ERROR };
+
+/* --- what becomes of it --- */
+
+struct key {
+	const char *name;
+	enum value_kind kind;
+	size_t raw, member; /* offsets */
+	double min, max;
+};
+
+#define KEY_ROW(section, target, key, kind, member, min, max) { #key, VALUE_##kind, offsetof(struct raw_##section, key), offsetof(struct target, member), min, max },
+static const struct key watch_keys[] = {
+#define KEY_WATCH(key, kind, member, min, max, help) KEY_ROW(config, config, key, kind, member, min, max)
+#include "serve/config.def"
+	{}
+};
+static const struct key target_keys[] = {
+#define KEY_TARGET(key, kind, member, min, max, help) KEY_ROW(target, target_spec, key, kind, member, min, max)
+#include "serve/config.def"
+	{}
+};
+static const struct key recordings_keys[] = {
+#define KEY_RECORDINGS(key, kind, member, min, max, help) KEY_ROW(recordings, config, key, kind, member, min, max)
+#include "serve/config.def"
+	{}
+};
+static const struct key prometheus_keys[] = {
+#define KEY_PROMETHEUS(key, kind, member, min, max, help) KEY_ROW(prometheus, config, key, kind, member, min, max)
+#include "serve/config.def"
+	{}
+};
+static const struct key otlp_keys[] = {
+#define KEY_OTLP(key, kind, member, min, max, help) KEY_ROW(otlp, config, key, kind, member, min, max)
+#include "serve/config.def"
+	{}
+};
+
+struct owner {
+	struct config config;
+	struct config_file *file;
+	struct raw_config *raw;
+	char **headers; /* composed */
+};
+
+struct load {
+	struct owner *o;
+	char *why;
+	size_t why_len;
+};
+
+#define BLAME(l, at, ...) config_file_blame((l)->o->file, at, (l)->why, (l)->why_len, __VA_ARGS__)
+
+static int keys_take(const struct load *l, const char *section, const struct key *keys, config_place at, const void *raw, void *into)
+{
+	char reason[384];
+
+	for (; raw && keys->name; keys++) {
+		const char *text = *(const char *const *)((const char *)raw + keys->raw);
+		int err;
+
+		if (!text)
+			continue;
+		err = value_set(keys->kind, text, keys->min, keys->max, (char *)into + keys->member, reason, sizeof(reason));
+		if (err == -ENOMEM)
+			return err;
+		if (err)
+			return BLAME(l, config_file_key(l->o->file, at, keys->name), "%s%s%s %s%.200s%s%s", section, *section ? "." : "", keys->name,
+				     *text ? "'" : "", text, *text ? "' " : "", *text ? reason : "has no value");
+	}
+	return 0;
+}
+
+static int targets_take(const struct load *l, config_place list)
+{
+	struct config *c = &l->o->config;
+	int err = 0;
+
+	c->targets = calloc(l->o->raw->targets_count, sizeof(*c->targets));
+	if (!c->targets)
+		return -ENOMEM;
+	for (unsigned i = 0; i < l->o->raw->targets_count && !err; i++) {
+		struct target_spec *t = &c->targets[c->targets_len++];
+		config_place at = config_file_entry(l->o->file, list, (int)i);
+
+		err = keys_take(l, "targets", target_keys, at, &l->o->raw->targets[i], t);
+		if (!err && (t->regex != NULL) + (t->cgroup != NULL) + (t->pids != NULL) != 1)
+			err = BLAME(l, at, "a target needs one of match, pid and cgroup, and only one");
+	}
+	return err;
+}
+
+static int probes_take(const struct load *l, config_place list)
+{
+	char reason[384];
+
+	for (unsigned i = 0; i < l->o->raw->probes_count; i++)
+		if (watch_probes_set(&l->o->config.watch, l->o->raw->probes[i], reason, sizeof(reason)))
+			return BLAME(l, config_file_entry(l->o->file, list, (int)i), "probes: %s", reason);
+	return 0;
+}
+
+static int peers_take(const struct load *l, config_place list)
+{
+	char reason[256];
+
+	for (unsigned i = 0; i < l->o->raw->peers_count; i++) {
+		int err = peer_rules_add(&l->o->config.watch.peers, l->o->raw->peers[i], reason, sizeof(reason));
+
+		if (err == -ENOMEM)
+			return err;
+		if (err)
+			return BLAME(l, config_file_entry(l->o->file, list, (int)i), "peers '%.100s': %s", l->o->raw->peers[i], reason);
+	}
+	return 0;
+}
+
+/* As Prometheus and OpenTelemetry both take them. */
+static bool label_valid(const char *name)
+{
+	return *name && !strchr("0123456789", *name) && strncmp(name, "__", 2) &&
+	       name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")] == '\0';
+}
+
+static int labels_take(const struct load *l, config_place mapping)
+{
+	struct config *c = &l->o->config;
+	const char *name, *value;
+
+	for (int i = 0; config_file_pair(l->o->file, mapping, i, &name, &value); i++) {
+		struct config_label *grown;
+
+		if (!label_valid(name))
+			return BLAME(l, mapping, "labels: '%.64s' can't be a label's name: letters, digits and _, no digit first, not __", name);
+		grown = reallocarray(c->labels, i + 1, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		c->labels = grown;
+		c->labels[c->labels_len++] = (struct config_label){ name, value };
+	}
+	return 0;
+}
+
+static int headers_take(const struct load *l, config_place mapping)
+{
+	const char *name, *value;
+	int n = 0;
+
+	for (; config_file_pair(l->o->file, mapping, n, &name, &value); n++) {
+		char **grown = reallocarray(l->o->headers, n + 2, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		l->o->headers = grown;
+		grown[n] = grown[n + 1] = NULL;
+		if (!*name || strpbrk(name, ":\r\n ") || strpbrk(value, "\r\n"))
+			return BLAME(l, mapping, "otlp.headers: '%.64s' is no header: a name without blanks or colons, a value of one line", name);
+		if (asprintf(&grown[n], "%s: %s", name, value) < 0)
+			return grown[n] = NULL, -ENOMEM;
+	}
+	l->o->config.otlp.headers = (const char *const *)l->o->headers;
+	l->o->config.otlp.headers_len = n;
+	return 0;
+}
+
+static int pairs_check(const struct load *l, config_place root)
+{
+	const struct config *c = &l->o->config;
+	config_place prometheus = config_file_key(l->o->file, root, "prometheus");
+
+	if (!c->prometheus.user != !c->prometheus.password_file)
+		return BLAME(l, prometheus, "prometheus.user and prometheus.password_file go together");
+	if (!c->prometheus.tls_certificate != !c->prometheus.tls_key)
+		return BLAME(l, prometheus, "prometheus.tls_certificate and prometheus.tls_key go together");
+	if (c->recordings.directory && c->recordings.max_bytes < c->recordings.rotate_bytes)
+		return BLAME(l, config_file_key(l->o->file, root, "recordings"), "recordings.max_size is less than recordings.rotate_size: not even one file has room");
+	if (l->o->raw->recordings && !c->recordings.directory)
+		return BLAME(l, config_file_key(l->o->file, root, "recordings"), "recordings needs a directory");
+	return 0;
+}
+
+static void defaults_set(struct config *c)
+{
+	watch_options_default(&c->watch);
+	c->recordings = (struct config_recordings){ .rotate_s = 3600, .rotate_bytes = 256 << 20, .max_bytes = 1 << 30, .compress = true };
+	c->prometheus = (struct config_prometheus){ .max_series = 20000, .max_connections = 64, .timeout_s = 10 };
+	c->otlp = (struct config_otlp){ .file_bytes = 100 << 20, .interval_s = 10, .timeout_s = 10, .queue = 60 };
+}
+
+static int config_take(const struct load *l)
+{
+	struct owner *o = l->o;
+	config_place root = config_file_root(o->file);
+	int err;
+
+#define AT(key) config_file_key(o->file, root, key)
+	defaults_set(&o->config);
+	err = keys_take(l, "", watch_keys, root, o->raw, &o->config);
+	if (!err)
+		err = targets_take(l, AT("targets"));
+	if (!err)
+		err = probes_take(l, AT("probes"));
+	if (!err)
+		err = peers_take(l, AT("peers"));
+	if (!err)
+		err = keys_take(l, "recordings", recordings_keys, AT("recordings"), o->raw->recordings, &o->config);
+	if (!err)
+		err = keys_take(l, "prometheus", prometheus_keys, AT("prometheus"), o->raw->prometheus, &o->config);
+	if (!err)
+		err = keys_take(l, "otlp", otlp_keys, AT("otlp"), o->raw->otlp, &o->config);
+	if (!err)
+		err = headers_take(l, config_file_key(o->file, AT("otlp"), "headers"));
+	if (!err)
+		err = labels_take(l, AT("labels"));
+#undef AT
+	return err ? err : pairs_check(l, root);
+}
+
+int config_load(const char *path, struct config **ret, char *why, size_t why_len)
+{
+	struct owner *o = calloc(1, sizeof(*o));
+	const struct load l = { o, why, why_len };
+	const unsigned char *text;
+	cyaml_err_t loaded;
+	size_t len;
+	int err;
+
+	if (!o)
+		return snprintf(why, why_len, "out of memory"), -ENOMEM;
+	o->config.owner = o;
+	err = config_file_read(path, &o->file, why, why_len);
+	if (!err)
+		err = config_file_check(o->file, &config_value, why, why_len);
+	if (!err) {
+		text = config_file_text(o->file, &len);
+		loaded = cyaml_load_data(text, len, &cyaml, &config_value, (cyaml_data_t **)&o->raw, NULL);
+		if (loaded) /* the check has let nothing through that it doesn't like, so that is rare */
+			err = BLAME(&l, 0, "%s", cyaml_strerror(loaded));
+	}
+	*why = err ? *why : '\0';
+	if (!err)
+		err = config_take(&l);
+	if (err) {
+		if (!*why)
+			snprintf(why, why_len, "%s: %s", path, strerror(-err));
+		config_free(&o->config);
+		return err;
+	}
+	*ret = &o->config;
+	return 0;
+}
+
+void config_free(struct config *c)
+{
+	struct owner *o = c ? c->owner : NULL;
+
+	if (!o)
+		return;
+	for (int i = 0; i < c->targets_len; i++)
+		free((void *)c->targets[i].pids);
+	free(c->targets);
+	free(c->labels);
+	for (char **h = o->headers; h && *h; h++)
+		free(*h);
+	free(o->headers);
+	peer_rules_fini(&c->watch.peers);
+	if (o->raw)
+		cyaml_free(&cyaml, &config_value, o->raw, 0);
+	config_file_free(o->file);
+	free(o);
+}
