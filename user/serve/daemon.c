@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#include "serve/daemon.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/timerfd.h>
+
+#include "lib/log.h"
+#include "lib/util.h"
+#include "serve/notify.h"
+#include "serve/outputs.h"
+#include "watch/session.h"
+
+#define KEEP_S 120 /* agents that have ended are told of for so long: two scrapes a minute apart see their last figures */
+
+struct daemon {
+	const char *path; /* of the configuration */
+	struct config *config;
+	struct config *first; /* the one that the session began with: it borrows from that */
+	struct session *session;
+	struct live live;
+	pthread_mutex_t lock;
+	struct outputs outputs;
+	uint64_t watchdog_ns; /* 0: none */
+	uint64_t closed_ns; /* when the last interval was closed */
+	int watchdog_fd;
+};
+
+static struct output_context context_of(const struct daemon *d)
+{
+	return (struct output_context){ .config = d->config, .live = &d->live, .lock = (pthread_mutex_t *)&d->lock };
+}
+
+static int live_err(int err)
+{
+	return err ? log_err(err, "cannot keep the agents' sums") : 0;
+}
+
+static int on_start(void *ctx, const struct header_data *h)
+{
+	struct daemon *d = ctx;
+	int err;
+
+	pthread_mutex_lock(&d->lock);
+	err = live_start(&d->live, h);
+	pthread_mutex_unlock(&d->lock);
+	return live_err(err);
+}
+
+static int on_agent(void *ctx, const struct agent_info *a)
+{
+	struct daemon *d = ctx;
+	int err;
+
+	pthread_mutex_lock(&d->lock);
+	err = live_agent(&d->live, a);
+	pthread_mutex_unlock(&d->lock);
+	return live_err(err);
+}
+
+static int on_interval(void *ctx, const struct interval_data *i, const struct stacks *stacks)
+{
+	struct daemon *d = ctx;
+	int err;
+
+	(void)stacks;
+	pthread_mutex_lock(&d->lock);
+	err = live_interval(&d->live, i);
+	pthread_mutex_unlock(&d->lock);
+	if (!err)
+		outputs_interval(&d->outputs);
+	return live_err(err);
+}
+
+static void on_progress(void *ctx, const struct session_progress *p)
+{
+	struct daemon *d = ctx;
+
+	d->closed_ns = clock_ns();
+	notify_send("STATUS=%d agents, %llu records lost", p->agents_alive, (unsigned long long)p->lost);
+}
+
+/* Called from the loop; when that closes no intervals any more, systemd is to start us anew. */
+static int on_watchdog(void *ctx)
+{
+	struct daemon *d = ctx;
+	uint64_t expired, silence_ns = clock_ns() - d->closed_ns;
+
+	if (read(d->watchdog_fd, &expired, sizeof(expired)) < 0)
+		return 0;
+	if (silence_ns < (uint64_t)(d->config->watch.interval_s * 1e9) + d->watchdog_ns)
+		notify_send("WATCHDOG=1");
+	return 0;
+}
+
+static int watchdog_start(struct daemon *d)
+{
+	struct itimerspec every = {};
+	uint64_t half_ns;
+
+	d->watchdog_ns = notify_watchdog_ns();
+	if (!d->watchdog_ns)
+		return 0;
+	half_ns = d->watchdog_ns / 2;
+	every.it_interval.tv_sec = every.it_value.tv_sec = (time_t)(half_ns / NS_PER_S);
+	every.it_interval.tv_nsec = every.it_value.tv_nsec = (long)(half_ns % NS_PER_S);
+	d->watchdog_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (d->watchdog_fd < 0 || timerfd_settime(d->watchdog_fd, 0, &every, NULL))
+		return -errno;
+	return session_fd_add(d->session, d->watchdog_fd, on_watchdog, d);
+}
+
+static void reload(struct daemon *d)
+{
+	struct config *fresh;
+	struct output_context c;
+	char why[1024];
+
+	notify_send("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(clock_ns() / 1000));
+	if (config_load(d->path, &fresh, why, sizeof(why))) {
+		log_warn("%s; the configuration stays as it was", why);
+	} else {
+		struct config *old = d->config;
+
+		for (int i = 0; i < fresh->targets_len; i++)
+			fresh->targets[i].awaited = true;
+		if (session_targets(d->session, fresh->targets, fresh->targets_len, why, sizeof(why))) {
+			log_warn("%s: %s; the configuration stays as it was", d->path, why);
+			config_free(fresh);
+		} else {
+			d->config = fresh;
+			c = context_of(d);
+			outputs_change(&d->outputs, &c);
+			if (old != d->first)
+				config_free(old);
+			log_info("%s: read anew", d->path);
+		}
+	}
+	notify_send("READY=1");
+}
+
+static int on_signal(void *ctx, int signo)
+{
+	struct daemon *d = ctx;
+
+	if (signo != SIGHUP) {
+		notify_send("STOPPING=1");
+		return 1;
+	}
+	reload(d);
+	return 0;
+}
+
+static int session_start(struct daemon *d, const struct session_listener *l)
+{
+	struct watch_options watch = d->config->watch;
+	char why[512];
+	int status;
+
+	watch.stays = true;
+	for (int i = 0; i < d->config->targets_len; i++)
+		d->config->targets[i].awaited = true;
+	d->session = session_new(&watch, l);
+	if (!d->session)
+		return log_err(-ENOMEM, "cannot start"), EXIT_DENIED;
+	if (session_targets(d->session, d->config->targets, d->config->targets_len, why, sizeof(why)))
+		return log_err(0, "%s: %s", d->path, why), EXIT_USAGE;
+	status = session_prepare(d->session);
+	return status ? status : session_begin(d->session);
+}
+
+static int run(struct daemon *d)
+{
+	const struct session_listener l = {
+		.ctx = d, .start = on_start, .agent = on_agent, .interval = on_interval, .progress = on_progress, .signal = on_signal
+	};
+	struct output_context c = context_of(d);
+	int status = session_start(d, &l), err;
+
+	if (status)
+		return status;
+	if (outputs_open(&d->outputs, &c))
+		return EXIT_OUTPUT;
+	d->closed_ns = clock_ns();
+	err = watchdog_start(d);
+	if (err)
+		log_warn("cannot serve the watchdog: %s", strerror(-err));
+	notify_send("READY=1");
+	return session_run(d->session);
+}
+
+int daemon_run(const char *path)
+{
+	struct daemon d = { .path = path, .lock = PTHREAD_MUTEX_INITIALIZER, .watchdog_fd = -1 };
+	char why[1024];
+	int status;
+
+	if (config_load(path, &d.config, why, sizeof(why)))
+		return log_err(0, "%s", why), EXIT_USAGE;
+	d.first = d.config;
+	live_init(&d.live, KEEP_S);
+	status = run(&d);
+	outputs_close(&d.outputs);
+	session_free(d.session);
+	live_fini(&d.live);
+	cleanup_close(&d.watchdog_fd);
+	if (d.config != d.first)
+		config_free(d.config);
+	config_free(d.first);
+	return status;
+}
