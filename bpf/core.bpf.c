@@ -90,6 +90,7 @@ static __always_inline void member_open(struct membership *m, struct task_struct
 	m->exec_ns = t->se.sum_exec_runtime;
 	m->delay_ns = t->sched_info.run_delay;
 	m->switches = switches_of(t);
+	m->rss_high_pages = rss_high(t, 0);
 	if (t->on_cpu || !t->__state)
 		m->wait = SO_WAIT_NONE;
 	else
@@ -223,6 +224,7 @@ int BPF_PROG(core__exit, struct task_struct *t)
 {
 	struct membership *m, *leader;
 	struct signal_struct *sig;
+	u64 high = 0;
 	u32 dead;
 
 	m = bpf_task_storage_get(&tasks, t, 0, 0);
@@ -234,6 +236,10 @@ int BPF_PROG(core__exit, struct task_struct *t)
 	if (dead)
 		python_forget(t->tgid);
 	leader = t->pid == t->tgid ? m : bpf_task_storage_get(&tasks, t->group_leader, 0, 0); /* it has what is the process's */
+	if (dead && leader) /* its memory may be gone; do_exit() has noted its high */
+		high = BPF_CORE_READ(sig, maxrss);
+	if (leader && high <= leader->rss_high_pages)
+		high = 0; /* from before the last snapshot */
 	emit(so_exit, r, SO_EXIT, m->agent, t->pid) {
 		r->tgid = t->tgid;
 		r->code = BPF_CORE_READ(sig, flags) & SIGNAL_GROUP_EXIT ? BPF_CORE_READ(sig, group_exit_code) : t->exit_code;
@@ -246,7 +252,7 @@ int BPF_PROG(core__exit, struct task_struct *t)
 		r->migrations = t->se.nr_migrations;
 		r->switches_voluntary = t->nvcsw;
 		r->switches_involuntary = t->nivcsw;
-		r->rss_peak_bytes = leader ? leader->rss_peak : 0;
+		r->rss_peak_bytes = leader && leader->rss_peak > high * cfg_page_bytes ? leader->rss_peak : high * cfg_page_bytes;
 		r->exec_ns = t->se.sum_exec_runtime;
 		__builtin_memset(r->pad2, 0, sizeof(r->pad2));
 	}
@@ -338,6 +344,19 @@ static __always_inline void snap_cycle(struct so_snap *s, struct task_struct *t,
 	}
 }
 
+/* The peak since the last snapshot: a new high, or what the probe peak saw; at least what there is now. */
+static __always_inline void snap_memory(struct so_snap *s, struct task_struct *t, struct membership *m, u64 pages)
+{
+	u64 high = rss_high(t, pages), peak = high > m->rss_high_pages ? high : pages;
+
+	m->rss_high_pages = high;
+	s->rss_bytes = pages * cfg_page_bytes;
+	s->rss_peak_bytes = peak * cfg_page_bytes;
+	if (m->rss_peak > s->rss_peak_bytes)
+		s->rss_peak_bytes = m->rss_peak;
+	m->rss_peak = s->rss_bytes;
+}
+
 SEC("?iter/task")
 int core__snap(struct bpf_iter__task *ctx)
 {
@@ -367,10 +386,12 @@ int core__snap(struct bpf_iter__task *ctx)
 	if (s.tid == s.tgid) {
 		s.flags |= SO_SNAP_LEADER;
 		mm = BPF_CORE_READ(t, mm);
-		if (mm)
-			s.rss_bytes = mm_rss_pages(mm) * cfg_page_bytes;
-		s.rss_peak_bytes = m->rss_peak > s.rss_bytes ? m->rss_peak : s.rss_bytes;
-		m->rss_peak = s.rss_bytes;
+		if (mm) {
+			snap_memory(&s, t, m, mm_rss_pages(mm));
+		} else { /* the first thread has ended, others go on */
+			s.rss_peak_bytes = m->rss_peak;
+			m->rss_peak = 0;
+		}
 	}
 	bpf_probe_read_kernel(s.comm, sizeof(s.comm), t->comm);
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));

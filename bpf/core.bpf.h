@@ -33,9 +33,9 @@ struct membership {
 	u64 exec_ns, delay_ns; /* sum_exec_runtime and run_delay then */
 	u64 limit_ns; /* time limit of the open wait, a poll; 0: none, or not known */
 	u32 switches; /* that it had made then, this one included: where there are more by the next that is looked at, some were not */
-	u32 pad;
+	u32 rss_high_pages; /* highest resident memory up to the last snapshot, by the kernel; in the first thread's, as the next one */
 	u64 fork_ns;
-	u64 rss_peak; /* bytes, since the last snapshot; in the first thread's */
+	u64 rss_peak; /* bytes, since the last snapshot, as the probe peak saw it */
 	u64 read_ns; /* begin of the wait whose stack has been read last */
 	/* With MEMBER_RUN: short cycles that are summed and have not been sent, see so_cycles. They are what the books grew by from their begin to off_ns. */
 	u64 run_ns, run_exec_ns, run_delay_ns;
@@ -236,6 +236,19 @@ static __always_inline u64 mm_rss_pages(struct mm_struct *mm)
 		sum = BPF_CORE_READ(mm, rss_stat[0].count) + BPF_CORE_READ(mm, rss_stat[1].count) +
 		      BPF_CORE_READ(mm, rss_stat[3].count);
 	return positive(sum);
+}
+
+/*
+ * Highest resident pages of a process, of its earlier programs, too, as getrusage tells. The kernel notes it in the mm before memory is given back (update_hiwater_rss), and of mms
+ * that are gone in signal_struct (setmax_mm_hiwater_rss, at exec and when the last thread ends).
+ */
+static __always_inline u64 rss_high(struct task_struct *t, u64 pages)
+{
+	u64 before = BPF_CORE_READ(t, signal, maxrss), in_mm = BPF_CORE_READ(t, mm, hiwater_rss);
+
+	if (before > pages)
+		pages = before;
+	return in_mm > pages ? in_mm : pages;
 }
 
 #endif

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Peak of resident memory, and sizes of memory mappings. Page faults need no hook: the snapshot and the exit read the kernel's own
- * counts.
+ * Sizes of memory mappings. Page faults and resident memory need no hook: the snapshot and the exit read the kernel's own counts.
  *
- * Hooks: tp_btf/rss_stat (each change of a memory counter: one a page fault), tp_btf/vm_unmapped_area (each mmap or mremap that lets
- * the kernel choose the address).
+ * Hook: tp_btf/vm_unmapped_area (each mmap or mremap that lets the kernel choose the address).
  */
 #include "core.bpf.h"
 
@@ -13,24 +11,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* Numbers of mmap and mremap, filled by the loader for its architecture. */
 const volatile int cfg_nr_mmap = 9;
 const volatile int cfg_nr_mremap = 25;
-
-SEC("?tp_btf/rss_stat")
-int BPF_PROG(mem__rss, struct mm_struct *mm)
-{
-	struct task_struct *t = bpf_get_current_task_btf();
-	struct membership *m;
-	u64 bytes;
-
-	if (!t->bpf_storage || BPF_CORE_READ(t, mm) != mm)
-		return 0;
-	m = bpf_task_storage_get(&tasks, t->group_leader, 0, 0);
-	if (!m)
-		return 0;
-	bytes = mm_rss_pages(mm) * cfg_page_bytes;
-	if (bytes > m->rss_peak)
-		m->rss_peak = bytes; /* threads race for it: the next event mends a lost update */
-	return 0;
-}
 
 SEC("?tp_btf/vm_unmapped_area")
 int BPF_PROG(mem__map, unsigned long addr, struct vm_unmapped_area_info *info)

@@ -119,6 +119,7 @@ struct uprobes_state {
 };
 
 struct mm_struct {
+	unsigned long hiwater_rss;
 	struct uprobes_state uprobes_state;
 	struct percpu_counter rss_stat[4]; /* since 6.2 (f1a7941243c1); mm_struct___old before */
 };
@@ -135,6 +136,7 @@ struct signal_struct {
 	atomic_t live;
 	unsigned int flags;
 	int group_exit_code;
+	unsigned long maxrss; /* pages */
 };
 
 struct pid;
