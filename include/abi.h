@@ -350,12 +350,13 @@ enum so_detail_level {
 	SO_DETAIL_FULL = 0, /* a record an event */
 	SO_DETAIL_SUMMED = 1, /* sched: short cycles are summed (so_cycles) */
 	SO_DETAIL_COUNTS = 2, /* counters only: no clock is read, nothing is sent. What the kernel counts itself stays exact */
+	SO_DETAIL_OFF = 3, /* the hooks are taken away: by the loader, programs never see it */
 };
 struct so_detail {
 	__u32 sched; /* enum so_detail_level */
-	__u32 sock; /* FULL or COUNTS */
+	__u32 sock; /* FULL, COUNTS, or OFF: of sends, receives and arrivals; connections are followed on */
 	__u32 names; /* FULL, or COUNTS: no content is read */
-	__u32 pad;
+	__u32 peak; /* FULL or OFF */
 };
 
 enum so_event { /* of an agent's tasks and connections, that made no record of their own for want of detail */

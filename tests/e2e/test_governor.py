@@ -9,7 +9,7 @@ import pytest
 from conftest import Recording, line_of, wait_for
 
 PYTHON = "/usr/bin/python3"
-RUNGS = ["full", "heap_rare", "profile_slow", "no_names", "summed", "no_calls", "counters"]
+RUNGS = ["full", "no_peaks", "heap_rare", "profile_slow", "no_names", "summed", "no_calls", "counters", "no_traffic"]
 
 # A byte goes to a child and back, as fast as it can: nothing but switches. Then it waits for another line.
 HEAVY = """
@@ -26,6 +26,19 @@ for line in sys.stdin:
         for _ in range(100):
             os.write(to[1], b"x")
             os.read(back[0], 1)
+        n += 100
+    print(n, flush=True)
+"""
+# The same over sockets, with itself: nothing but sends and receives.
+TALKS = """
+import socket, sys, time
+here, there = socket.socketpair()
+for line in sys.stdin:
+    end, n = time.monotonic() + float(line), 0
+    while time.monotonic() < end:
+        for _ in range(100):
+            here.send(b"x")
+            there.recv(1)
         n += 100
     print(n, flush=True)
 """
@@ -47,8 +60,8 @@ def switches(pid):
 class Heavy:
     """A recording of the heavy agent, with its own books of the time that it was watched."""
 
-    def __init__(self, stakeout, agents, folder, *options):
-        agent = agents(PYTHON, "-c", HEAVY, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, stakeout, agents, folder, *options, script=HEAVY):
+        agent = agents(PYTHON, "-c", script, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.pid, self.path = agent.pid, folder / "out.ndjson"
         agent.stdin.write(b"0.01\n")
         agent.stdin.flush()
@@ -72,7 +85,7 @@ class Heavy:
 
 @pytest.fixture
 def heavy(stakeout, agents, tmp_path):
-    return lambda *options: Heavy(stakeout, agents, tmp_path, *options)
+    return lambda *options, **more: Heavy(stakeout, agents, tmp_path, *options, **more)
 
 
 def test_a_heavy_agent_is_only_counted(heavy, stakeout):
@@ -96,6 +109,15 @@ def test_a_heavy_agent_is_only_counted(heavy, stakeout):
     for i in h.recording.intervals:
         for a in i["agents"]:
             assert sum(a["ledger"]["main_s"].values()) == pytest.approx(a["observed_s"], rel=0.001, abs=0.002)
+
+
+def test_sends_that_cost_too_much_are_not_even_counted(heavy):
+    h = heavy("--budget", "0.01", script=TALKS)
+    assert h.observer["detail"] == "no_traffic" and h.observer["detail_s"]["no_traffic"] > SECONDS / 4
+    assert {"sent_bytes", "received_bytes", "send_bytes"} <= set(h.observer["partial"])
+    counters = h.recording.agent(h.pid)["counters"]
+    assert 0 < counters["sent_bytes"] < h.rounds
+    assert sum(h.recording.agent(h.pid)["ledger"]["main_s"].values()) == pytest.approx(h.recording.agent(h.pid)["observed_s"], rel=0.001)
 
 
 def test_the_total_is_the_sum(heavy):

@@ -178,6 +178,73 @@ static void test_toggling_unix(void **state)
 	toggling_check(AF_UNIX);
 }
 
+/* The programs taken away and attached again, at random moments: what is told of exchanges is true all the same. */
+static void test_taken_away(void **state)
+{
+	struct worker *client, *server;
+	struct observer_counts counts;
+	const struct agent_data *a;
+	uint64_t sends, seen;
+	struct place place;
+	struct pair pair;
+	unsigned seed = 1;
+	struct live *l;
+
+	(void)state;
+	live_need(PROBE_SOCK);
+	assert_true(place_open(&place, AF_INET));
+	assert_true(place_pair(&place, &pair.fd[0], &pair.fd[1]));
+	place_close(&place);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(setsockopt(pair.fd[i], IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)), 0);
+	client = worker_start(asks, &pair);
+	server = worker_start(answers, &pair);
+	worker_settle(client);
+	worker_settle(server);
+	l = live_open(NULL);
+	live_watch(l, (pid_t[]){ client->pid, server->pid }, 2);
+	worker_go(server);
+	worker_go(client);
+	while (client->value[3] < TURNS / 4)
+		assert_true(collector_drain(l->collector) >= 0);
+	level_set(l, SO_DETAIL_OFF);
+	assert_true(collector_drain(l->collector) >= 0);
+	observer_counts_read(l->observer, &counts);
+	seen = counts.seen[SO_SEND];
+	sends = counts.events[SO_EVENT_SEND];
+	for (uint64_t until = client->value[3] + 100; client->value[3] < until;)
+		assert_true(collector_drain(l->collector) >= 0);
+	observer_counts_read(l->observer, &counts);
+	assert_int_equal(counts.seen[SO_SEND], seen); /* nothing runs */
+	assert_int_equal(counts.events[SO_EVENT_SEND], sends);
+	while (client->value[3] < TURNS) {
+		struct timespec pause = { .tv_nsec = 1000L * (rand_r(&seed) % TOGGLE_MAX_US) };
+
+		level_set(l, SO_DETAIL_FULL);
+		nanosleep(&pause, NULL);
+		level_set(l, SO_DETAIL_OFF);
+		assert_true(collector_drain(l->collector) >= 0);
+	}
+	level_set(l, SO_DETAIL_FULL);
+	live_until(l, client);
+	live_until(l, server);
+	a = live_close(l, true, 0);
+	observer_counts_read(l->observer, &counts);
+	if (counts.skipped) {
+		print_message("skip: kernel: it left out %llu runs of programs\n", (unsigned long long)counts.skipped);
+		skip();
+	}
+	assert_in_range(counts.seen[SO_SEND], seen + 1, 4 * TURNS - 400);
+	assert_in_range(hist_count(a, M_EXCHANGE_NS), TURNS / 5, TURNS - 100);
+	assert_true(a->metrics.hist[M_EXCHANGE_NS]->max <= client->value[0]);
+	assert_true(a->metrics.hist[M_TTFB_NS]->max <= client->value[0]);
+	assert_true(a->metrics.hist[M_PICKUP_NS]->max <= client->value[0]);
+	assert_true(a->metrics.hist[M_REQUEST_BYTES]->min > HEAD && a->metrics.hist[M_REQUEST_BYTES]->max <= HEAD + 97);
+	assert_true(a->metrics.hist[M_ANSWER_BYTES]->min > HEAD && a->metrics.hist[M_ANSWER_BYTES]->max <= HEAD + 1009);
+	close(pair.fd[0]);
+	close(pair.fd[1]);
+}
+
 /* --- what straddles a change --- */
 
 /* An exchange; a request that is answered after the second change; one more exchange. The server's side is the test's. */
@@ -451,6 +518,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		LIVE_TEST(test_toggling_tcp),
 		LIVE_TEST(test_toggling_unix),
+		LIVE_TEST(test_taken_away),
 		LIVE_TEST(test_straddling),
 		LIVE_TEST(test_arrivals),
 		LIVE_TEST(test_connections_are_told),

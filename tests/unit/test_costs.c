@@ -239,11 +239,61 @@ static void test_traps(void **state)
 	assert_true(costs_predict(&c, RUNG_HEAP, RUNG_FULL) < costs_predict(&c, RUNG_FULL, RUNG_FULL));
 }
 
+#define SENDS 100000.0 /* a second */
+#define SEND_NS 50.0
+#define FAULTS 400000.0
+#define FAULT_NS 40.0
+
+/* Seconds of a load of sends and page faults; programs that are not attached see nothing of it. */
+static double sends(struct costs *c, struct cost_counts *now, enum rung rung, double seconds)
+{
+	bool traffic = rung_infos[rung].sock != SO_DETAIL_OFF, peaks = rung_infos[rung].peak != SO_DETAIL_OFF;
+	double parts[COST_PARTS], sum = 0;
+
+	for (int i = 0; i < (int)(seconds / TICK_S); i++) {
+		struct cost_run runs[PROBE_COUNT] = { 0 };
+		struct cost_counts before = *now;
+
+		now->at_s += TICK_S;
+		now->cpu_s += TICK_S * 0.0005;
+		if (traffic) {
+			now->events[SO_EVENT_SEND] += (uint64_t)(SENDS * TICK_S);
+			runs[PROBE_SOCK] = (struct cost_run){ (uint64_t)(SENDS * TICK_S), (uint64_t)(SENDS * TICK_S * (SEND_NS + FLOOR_NS)) };
+		}
+		if (peaks)
+			runs[PROBE_PEAK] = (struct cost_run){ (uint64_t)(FAULTS * TICK_S), (uint64_t)(FAULTS * TICK_S * (FAULT_NS + FLOOR_NS)) };
+		costs_tick(c, now, rung, parts);
+		if (costs_uncertain(c, now->at_s, rung))
+			costs_calibrate(c, &before, now, runs, rung);
+		sum += parts[COST_BPF];
+	}
+	return sum;
+}
+
+/* What is taken away costs nothing, is known to have cost something, and that is forgotten. */
+static void test_taken_away(void **state)
+{
+	const double traffic = SENDS * SEND_NS * 1e-9, peaks = FAULTS * FAULT_NS * 1e-9;
+	struct cost_counts now = { 0 };
+	struct costs c;
+
+	(void)state;
+	costs_init(&c, FLOOR_NS, &now);
+	sends(&c, &now, RUNG_FULL, 10);
+	assert_within(costs_predict(&c, RUNG_FULL, RUNG_FULL) - costs_predict(&c, RUNG_PEAKS, RUNG_FULL), peaks, 0.1);
+	sends(&c, &now, RUNG_COUNTERS, 10);
+	assert_within(costs_predict(&c, RUNG_COUNTERS, RUNG_COUNTERS) - costs_predict(&c, RUNG_NO_TRAFFIC, RUNG_COUNTERS), traffic, 0.1);
+	assert_true(sends(&c, &now, RUNG_NO_TRAFFIC, 1) < 0.01 * traffic);
+	assert_within(costs_predict(&c, RUNG_COUNTERS, RUNG_NO_TRAFFIC) - costs_predict(&c, RUNG_NO_TRAFFIC, RUNG_NO_TRAFFIC), traffic, 0.1);
+	sends(&c, &now, RUNG_NO_TRAFFIC, 120);
+	assert_true(costs_predict(&c, RUNG_COUNTERS, RUNG_NO_TRAFFIC) < 0.05 * traffic + costs_predict(&c, RUNG_NO_TRAFFIC, RUNG_NO_TRAFFIC));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_steady),	    cmocka_unit_test(test_unlike_the_guess), cmocka_unit_test(test_bands),	     cmocka_unit_test(test_strangers), cmocka_unit_test(test_steps),
-		cmocka_unit_test(test_predictions), cmocka_unit_test(test_less),	     cmocka_unit_test(test_traps),
+		cmocka_unit_test(test_taken_away),	     cmocka_unit_test(test_predictions), cmocka_unit_test(test_less),	     cmocka_unit_test(test_traps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,8 +21,8 @@
 
 /* CPU seconds that a switch costs on each rung, and what watching costs in any case. */
 static const double switch_s[RUNG_COUNT] = {
-	[RUNG_FULL] = 400e-9,	[RUNG_HEAP] = 400e-9,	  [RUNG_PROFILE] = 400e-9,  [RUNG_NAMES] = 400e-9,
-	[RUNG_SUMMED] = 200e-9, [RUNG_NO_CALLS] = 190e-9, [RUNG_COUNTERS] = 40e-9,
+	[RUNG_FULL] = 400e-9,	[RUNG_PEAKS] = 400e-9,	  [RUNG_HEAP] = 400e-9,	   [RUNG_PROFILE] = 400e-9,   [RUNG_NAMES] = 400e-9,
+	[RUNG_SUMMED] = 200e-9, [RUNG_NO_CALLS] = 190e-9, [RUNG_COUNTERS] = 40e-9, [RUNG_NO_TRAFFIC] = 40e-9,
 };
 
 struct load {

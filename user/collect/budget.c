@@ -57,7 +57,7 @@ static void detail_set(struct budget *b)
 {
 	const struct rung_info *r = &rung_infos[b->governor.rung];
 
-	observer_detail(b->observer, &(struct so_detail){ .sched = r->sched, .sock = r->sock, .names = r->names });
+	observer_detail(b->observer, &(struct so_detail){ .sched = r->sched, .sock = r->sock, .names = r->names, .peak = r->peak });
 	observer_sampling(b->observer, r->heap, r->profile);
 }
 

@@ -28,6 +28,7 @@
 #define RECORDS_PRIOR 2000.0
 #define RECORD_MIN_S 20e-9
 #define RECORD_MAX_S 3e-6
+#define FORGET_S 30.0
 
 /* Rates, a second, between which an event costs about the same: a rare one finds its caches cold (a switch that is only counted took 16 ns at 40,000 a second and 90 to
  * 160 at 1,500). */
@@ -58,9 +59,25 @@ static unsigned level_of(int probe, enum rung rung)
 		return rung_infos[rung].sock;
 	case PROBE_NAMES:
 		return rung_infos[rung].names;
+	case PROBE_PEAK:
+		return rung_infos[rung].peak;
 	default:
 		return SO_DETAIL_FULL;
 	}
+}
+
+/* Its programs are not attached: nothing tells how much they would have to do, and what did is forgotten slowly, so that it is tried again. */
+static bool is_off(int probe, enum rung rung)
+{
+	return level_of(probe, rung) == SO_DETAIL_OFF;
+}
+
+static void forget(struct costs *c, int probe, double dt_s)
+{
+	double kept = exp(-dt_s / FORGET_S);
+
+	c->event_rate[probe] *= kept;
+	c->probes[probe].strangers_rate *= kept;
 }
 
 /* Events that a probe's programs ran for, of agents. */
@@ -191,6 +208,10 @@ void costs_tick(struct costs *c, const struct cost_counts *now, enum rung rung, 
 	for (int p = 0; p < PROBE_COUNT; p++) {
 		double n = (double)(events_of(now, p) - events_of(last, p));
 
+		if (is_off(p, rung)) {
+			forget(c, p, dt_s);
+			continue;
+		}
 		bpf_s += n * event_s(c, p, level_of(p, rung), n / dt_s) + dt_s * c->probes[p].strangers_rate;
 		c->event_rate[p] = smoothed(c->event_rate[p], n / dt_s, dt_s);
 		if (p == PROBE_SCHED && rung_infos[rung].sched == SO_DETAIL_SUMMED && n > EVENTS_FEW)
@@ -219,6 +240,8 @@ static double bpf_rate(const struct costs *c, enum rung rung, enum rung on)
 	for (int p = 0; p < PROBE_COUNT; p++) {
 		double part = p == PROBE_PROFILE ? rung_infos[rung].profile / rung_infos[on].profile : 1;
 
+		if (is_off(p, rung))
+			continue;
 		sum += part * c->event_rate[p] * event_s(c, p, level_of(p, rung), c->event_rate[p]) + c->probes[p].strangers_rate;
 	}
 	return sum;
@@ -226,11 +249,10 @@ static double bpf_rate(const struct costs *c, enum rung rung, enum rung on)
 
 double costs_predict(const struct costs *c, enum rung rung, enum rung on)
 {
-	static const double kept[COST_LEVELS] = { [SO_DETAIL_FULL] = 1 };
 	const struct rung_info *to = &rung_infos[rung];
-	double records = c->rest_records_rate + kept[to->sock] * c->event_rate[PROBE_SOCK];
+	double records = c->rest_records_rate + (to->sock == SO_DETAIL_FULL) * c->event_rate[PROBE_SOCK];
 
-	records += (to->sched == SO_DETAIL_SUMMED ? c->summed_share : kept[to->sched]) * c->event_rate[PROBE_SCHED];
+	records += (to->sched == SO_DETAIL_SUMMED ? c->summed_share : to->sched == SO_DETAIL_FULL) * c->event_rate[PROBE_SCHED];
 	records -= (1 - fmin(to->profile / rung_infos[on].profile, 1)) * STACK_RECORDS * c->event_rate[PROBE_PROFILE];
 	return bpf_rate(c, rung, on) + c->trap_rate * TRAP_NS * 1e-9 + c->trapped_rate * to->heap / rung_infos[on].heap +
 	       c->collector.fixed_rate + c->collector.record_s * fmax(records, 0);
@@ -249,6 +271,8 @@ bool costs_uncertain(const struct costs *c, double now_s, enum rung rung)
 	for (int p = 0; p < PROBE_COUNT; p++) {
 		unsigned level = level_of(p, rung);
 
+		if (is_off(p, rung))
+			continue;
 		if (!c->probes[p].known[level][band_of(c->event_rate[p])] && c->event_rate[p] * event_s(c, p, level, c->event_rate[p]) > 0.1 * rate)
 			return true;
 	}
@@ -290,6 +314,8 @@ void costs_calibrate(struct costs *c, const struct cost_counts *before, const st
 		unsigned level = level_of(p, rung);
 		int band = band_of(n / dt_s);
 
+		if (is_off(p, rung))
+			continue;
 		c->extra_s += floor_ns * 1e-9;
 		expected = event_s(c, p, level, n / dt_s) * 1e9;
 		others = strangers_ns(c, p, n, (double)runs[p].runs, net_ns, expected, dt_s);

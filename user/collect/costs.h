@@ -17,7 +17,7 @@
 #include "model/metrics.h"
 #include "model/recording_cost.h"
 
-#define COST_LEVELS 3 /* enum so_detail_level */
+#define COST_LEVELS 3 /* enum so_detail_level, up to COUNTS */
 #define COST_BANDS 3 /* of rates of events */
 
 struct cost_counts { /* since the beginning */

@@ -23,8 +23,8 @@
 #define CALM_S 60.0 /* so long on one rung: earlier mistakes count half */
 
 const struct rung_info rung_infos[RUNG_COUNT] = {
-#define RUNG(id, name, sched, sock, names, heap, profile, help) \
-	{ name, SO_DETAIL_##sched, SO_DETAIL_##sock, SO_DETAIL_##names, heap / 100.0, profile / 100.0, help },
+#define RUNG(id, name, sched, sock, names, peak, heap, profile, help) \
+	{ name, SO_DETAIL_##sched, SO_DETAIL_##sock, SO_DETAIL_##names, SO_DETAIL_##peak, heap / 100.0, profile / 100.0, help },
 #define MARK(rung, how, metric)
 #include "governor.def"
 #undef RUNG
@@ -38,7 +38,7 @@ static const struct {
 	enum mark how;
 	const char *metric;
 } marks[] = {
-#define RUNG(id, name, sched, sock, names, heap, profile, help)
+#define RUNG(id, name, sched, sock, names, peak, heap, profile, help)
 #define MARK(rung, how, metric) { RUNG_##rung, MARK_##how, metric },
 #include "governor.def"
 #undef RUNG

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 enum rung {
-#define RUNG(id, name, sched, sock, names, heap, profile, help) RUNG_##id,
+#define RUNG(id, name, sched, sock, names, peak, heap, profile, help) RUNG_##id,
 #define MARK(rung, how, metric)
 #include "governor.def"
 #undef RUNG
@@ -26,7 +26,7 @@ enum mark { MARK_ESTIMATED, MARK_PARTIAL, MARK_COUNT };
 
 struct rung_info {
 	const char *name;
-	uint32_t sched, sock, names; /* enum so_detail_level */
+	uint32_t sched, sock, names, peak; /* enum so_detail_level */
 	double heap, profile; /* part that is kept */
 	const char *help;
 };

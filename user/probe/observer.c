@@ -17,6 +17,7 @@
 #include "probe/features.h"
 #include "probe/heap_full.h"
 #include "probe/heap_windows.h"
+#include "probe/hooks.h"
 #include "probe/interpreters.h"
 #include "probe/profiler.h"
 #include "probe/runtimes.h"
@@ -24,7 +25,6 @@
 #include "probe/uprobes.h"
 #include "stakeout.skel.h"
 
-#define MAX_LINKS 32
 #define RIVALS_MAX 8192 /* taken at a time */
 #define WOKEN_FRESH_NS 100000000ULL /* the clocks drift by some parts in a million: by 1 us in that time */
 #define NAP_NS 50000
@@ -40,8 +40,7 @@ struct observer {
 	struct stakeout_bpf *skel;
 	struct ring_buffer *ring, *stacks_ring; /* of stacks: NULL: none */
 	struct bpf_link *seed, *snap, *seed_sockets, *walk_sockets;
-	struct bpf_link *links[MAX_LINKS];
-	int links_len;
+	struct hooks hooks;
 	/* Parts that look at single processes; NULL: none. */
 	struct uprobes *uprobes;
 	struct heap_windows *heap_windows;
@@ -130,14 +129,6 @@ static void programs_choose(struct observer *o, const struct observer_config *cf
 
 		bpf_program__set_autoload(prog, on && feature_section(bpf_program__section_name(prog)));
 	}
-}
-
-/* Of programs that run at a place in the kernel, as opposed to those that are run when the collector asks. */
-static bool program_hooks(const struct bpf_program *prog)
-{
-	enum bpf_attach_type type = bpf_program__expected_attach_type(prog);
-
-	return (type == BPF_TRACE_RAW_TP && strcmp(bpf_program__name(prog), "core__empty")) || type == BPF_TRACE_FENTRY || type == BPF_TRACE_FEXIT;
 }
 
 static void note_none(void *ctx, unsigned slot, const char *text)
@@ -327,7 +318,6 @@ static int parts_attach(struct observer *o)
 int observer_attach(struct observer *o)
 {
 	struct stakeout_bpf *s = o->skel;
-	struct bpf_program *prog;
 	int err;
 
 	err = attach_iter(s->progs.core__seed, &o->seed);
@@ -345,29 +335,14 @@ int observer_attach(struct observer *o)
 			return -ENOMEM;
 	}
 	err = parts_attach(o);
-	if (err)
-		return err;
-	bpf_object__for_each_program(prog, s->obj) {
-		struct bpf_link *link;
-
-		if (!bpf_program__autoload(prog) || !program_hooks(prog))
-			continue;
-		if (o->links_len == MAX_LINKS)
-			return -E2BIG;
-		link = bpf_program__attach(prog);
-		if (!link)
-			return -errno;
-		o->links[o->links_len++] = link;
-	}
-	return 0;
+	return err ? err : hooks_attach(&o->hooks, s->obj);
 }
 
 void observer_free(struct observer *o)
 {
 	if (!o)
 		return;
-	for (int i = 0; i < o->links_len; i++)
-		bpf_link__destroy(o->links[i]);
+	hooks_fini(&o->hooks);
 	observer_timing(o, false);
 	uprobes_free(o->uprobes);
 	heap_windows_free(o->heap_windows);
@@ -697,13 +672,15 @@ void observer_detail(struct observer *o, const struct so_detail *d)
 {
 	bool was = o->skel->bss->sock_era & 1;
 
+	hooks_return(&o->hooks, d); /* before anything is taken for recorded, */
 	o->skel->bss->detail = *d;
-	if (was != (d->sock == SO_DETAIL_COUNTS)) {
+	if (was != (d->sock != SO_DETAIL_FULL)) {
 		blind_note(o, !was, clock_ns()); /* before: no record that is made after all is older */
 		o->skel->bss->sock_era++;
 	}
 	if ((o->skel->bss->names_era & 1) != (d->names == SO_DETAIL_COUNTS))
 		o->skel->bss->names_era++;
+	hooks_remove(&o->hooks, d); /* and after that */
 }
 
 void observer_blind_take(struct observer *o, observer_blind_fn fn, void *ctx)
