@@ -88,6 +88,8 @@ static struct target target_start(const char *build, const char *how)
 	if (!t.pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(ends[1], 3);
+		/* The linker, which looks a function up at its first call, keeps its caller's frame in a register that no sample has. */
+		setenv("LD_BIND_NOW", "1", 1);
 		execl(path, path, how, NULL);
 		_exit(127);
 	}

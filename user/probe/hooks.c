@@ -9,7 +9,8 @@ static bool program_hooks(const struct bpf_program *prog)
 	enum bpf_attach_type type = bpf_program__expected_attach_type(prog);
 
 	/* core__empty is there while programs are timed */
-	return (type == BPF_TRACE_RAW_TP && strcmp(bpf_program__name(prog), "core__empty")) || type == BPF_TRACE_FENTRY || type == BPF_TRACE_FEXIT;
+	return (type == BPF_TRACE_RAW_TP && strcmp(bpf_program__name(prog), "core__empty")) || type == BPF_TRACE_FENTRY ||
+	       type == BPF_TRACE_FEXIT;
 }
 
 static bool starts(const char *name, const char *with)
@@ -31,7 +32,8 @@ int hooks_attach(struct hooks *h, struct bpf_object *obj)
 {
 	struct bpf_program *prog;
 
-	bpf_object__for_each_program(prog, obj) {
+	bpf_object__for_each_program(prog, obj)
+	{
 		struct bpf_link *link;
 
 		if (!bpf_program__autoload(prog) || !program_hooks(prog))
@@ -41,7 +43,7 @@ int hooks_attach(struct hooks *h, struct bpf_object *obj)
 		link = bpf_program__attach(prog);
 		if (!link)
 			return -errno;
-		h->at[h->len++] = (struct hook){ prog, link };
+		h->at[h->len++] = (struct hook){prog, link};
 	}
 	return 0;
 }
