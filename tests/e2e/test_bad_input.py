@@ -106,7 +106,7 @@ def test_command(check, args, pattern):
     (["--name", ""], "--name needs NAME"),
     (["extra"], "unexpected argument 'extra'.*behind --"),
     (["-"], "unexpected argument '-'"),
-    (["--", "true"], "can't be combined with -p, -n or --cgroup"),
+    (["--", "true"], "can't be combined with -p, -n, --cgroup or --container"),
     (["--"], "no command after --"),
 ])
 def test_option(check, sleeper, args, pattern):
