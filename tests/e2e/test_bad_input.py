@@ -134,7 +134,7 @@ def test_too_many_pids(check):
 
 
 def test_no_target(check):
-    check(["record", "-q"], USAGE, "no target: .*-p PID, -n REGEX, --cgroup PATH or -- COMMAND")
+    check(["record", "-q"], USAGE, "no target: .*-p PID, -n REGEX, --cgroup PATH, --container ID or -- COMMAND")
 
 
 def test_pid_does_not_exist(check, agents):
