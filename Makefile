@@ -73,7 +73,7 @@ $(O)/proto/%.o: $(O)/proto/%.c
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
 # Only sinks see the messages.
-$(call obj,$(wildcard user/sink/*.c)) $(patsubst %.c,$(O)/san/%.o,$(wildcard user/sink/*.c)): $(PROTO:=.h)
+$(call obj,$(wildcard user/sink/*.c)) $(patsubst %.c,$(O)/san/%.o,$(wildcard user/sink/*.c)) $(O)/san/tests/unit/test_prometheus.o: $(PROTO:=.h)
 
 $(O)/stakeout: $(call obj,user/main.c $(USER_SRC)) $(PROTO_OBJ)
 	$(call say,LINK,$@)
