@@ -7,7 +7,8 @@
 #include "cmd/options.h"
 #include "lib/log.h"
 #include "lib/util.h"
-#include "version.h"
+
+#define VERSION "0.1"
 
 static const struct command {
 	const char *name;
@@ -58,7 +59,7 @@ int main(int argc, char **argv)
 	if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"))
 		return help();
 	if (!strcmp(word, "--version")) {
-		printf("stakeout %s\n", STAKEOUT_VERSION);
+		printf("stakeout %s\n", VERSION);
 		return EXIT_DONE;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)

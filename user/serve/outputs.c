@@ -9,7 +9,7 @@
 
 /* One row an output. */
 static const struct output_kind *const kinds[] = {
-	NULL, /* for want of any */
+	&textfile_output, &http_output,
 };
 _Static_assert(ARRAY_SIZE(kinds) <= OUTPUTS_MAX, "a slot each");
 
