@@ -7,8 +7,7 @@
 #include "cmd/options.h"
 #include "lib/log.h"
 #include "lib/util.h"
-
-#define VERSION "0.1"
+#include "version.h"
 
 static const struct command {
 	const char *name;
@@ -59,7 +58,7 @@ int main(int argc, char **argv)
 	if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"))
 		return help();
 	if (!strcmp(word, "--version")) {
-		printf("stakeout %s\n", VERSION);
+		printf("stakeout %s\n", STAKEOUT_VERSION);
 		return EXIT_DONE;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)

@@ -102,7 +102,8 @@ static void fill_agent(struct agent_data *a, int id, uint64_t n)
 }
 
 static struct agent_info infos[2] = {
-	{ .id = 1, .name = (char *)"one", .pid = 100, .start_ticks = 12345, .cmdline = (char *)BAD_NAME, .cgroup = (char *)"/a" },
+	{ .id = 1, .name = (char *)"one", .pid = 100, .start_ticks = 12345, .cmdline = (char *)BAD_NAME, .cgroup = (char *)"/a",
+	  .container = { "4f797c539e6c", "docker", "74c13223-5a00-11e9-b385-42010a80018d", "burstable" }, .ns_pid = 7 },
 	{ .id = 2, .name = (char *)"two", .pid = 101, .cmdline = (char *)"", .cgroup = (char *)"/", .has_exit = true, .exit_code = 256 },
 };
 
@@ -249,6 +250,10 @@ static void round_trip(const char *name, bool total)
 	assert_string_equal(r->header.probes[PROBE_KMEM].why, "because");
 	assert_int_equal(r->agents_len, 2);
 	assert_string_equal(r->agents[0].info.cmdline, BAD_NAME_READ);
+	assert_memory_equal(&r->agents[0].info.container, &infos[0].container, sizeof(infos[0].container));
+	assert_int_equal(r->agents[0].info.ns_pid, 7);
+	assert_string_equal(r->agents[1].info.container.id, "");
+	assert_int_equal(r->agents[1].info.ns_pid, 0);
 	assert_int_equal(r->agents[0].info.start_ticks, 12345);
 	assert_int_equal(r->agents[1].info.pid, 101);
 	assert_int_equal(r->agents[1].info.has_exit, total);

@@ -214,6 +214,7 @@ static const struct option_row rows[] = {
 	{ "-p", "--pid",       "PID[,PID..]",   store_pids,   AT(watch.target),         1,     PID_LIMIT,  "running processes; may be repeated" },
 	{ "-n", "--match",     "REGEX",         store_text,   AT(watch.target.regex),   0,     0,          "processes whose command line matches, also those that start later" },
 	{ NULL, "--cgroup",    "PATH",          store_text,   AT(watch.target.cgroup),  0,     0,          "processes of a cgroup and those below it" },
+	{ NULL, "--container", "ID",            store_text,   AT(watch.target.container), 0,   0,          "processes of a container: its id, the beginning of it, or its name" },
 	{ NULL, "--name",      "NAME",          store_text,   AT(watch.target.name),    0,     0,          "label of the agent, in place of the process's own name" },
 	{ "-d", "--duration",  "SECONDS",       store_number, AT(watch.duration_s),     0.1,   1e8,        "how long; otherwise until the agents end, or Ctrl-C" },
 	{ "-i", "--interval",  "SECONDS",       store_number, AT(watch.interval_s),     0.1,   3600,       "time between snapshots (1)" },
@@ -234,7 +235,7 @@ static const struct option_row rows[] = {
 
 static int help(void)
 {
-	printf("Usage: stakeout record (-p PID[,PID..] | -n REGEX | --cgroup PATH | -- COMMAND ARGS..) [OPTIONS]\n\n"
+	printf("Usage: stakeout record (-p PID[,PID..] | -n REGEX | --cgroup PATH | --container ID | -- COMMAND ARGS..) [OPTIONS]\n\n"
 	       "Observes agents with all that they start, and writes a recording.\n\n");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		char head[64];
@@ -332,14 +333,14 @@ static int parse_letters(struct record_options *o, char **argv, int *pos)
 
 static int check_targets(const struct target_spec *t)
 {
-	bool others = t->pids_len || t->regex || t->cgroup;
+	bool others = t->pids_len || t->regex || t->cgroup || t->container;
 
 	if (t->command && !t->command[0])
 		log_err(0, "no command after --");
 	else if (t->command && others)
-		log_err(0, "a command to start can't be combined with -p, -n or --cgroup");
+		log_err(0, "a command to start can't be combined with -p, -n, --cgroup or --container");
 	else if (!t->command && !others)
-		log_err(0, "no target: name the agents with -p PID, -n REGEX, --cgroup PATH or -- COMMAND");
+		log_err(0, "no target: name the agents with -p PID, -n REGEX, --cgroup PATH, --container ID or -- COMMAND");
 	else
 		return -1;
 	return EXIT_USAGE;

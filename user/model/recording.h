@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "model/classes.h"
+#include "model/container.h"
 #include "model/ledger.h"
 #include "model/heap.h"
 #include "model/metrics.h"
@@ -97,13 +98,15 @@ int agent_data_peers_trim(struct agent_data *a, int keep);
  * and at most PEERS_KEPT_MAX) they are trimmed to that number, so that memory is bounded. 0 or -ENOMEM. */
 int agent_data_merge(struct agent_data *into, const struct agent_data *from);
 
-struct agent_info { /* who an agent is; all strings owned, never NULL, any bytes */
+struct agent_info { /* who an agent is; all pointers owned, never NULL, any bytes */
 	int id;
 	char *name;
 	int pid;
 	uint64_t start_ticks;
 	char *cmdline;
 	char *cgroup;
+	struct container container; /* id "": in none that is known */
+	int ns_pid; /* its pid as the innermost pid namespace has it; 0: it is in ours */
 	bool has_exit; /* set in the total when the root process ended while watched */
 	int exit_code; /* as wait(2) reports it */
 };

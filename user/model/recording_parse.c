@@ -7,6 +7,22 @@
 
 #include "lib/util.h"
 
+/* Of an agent that is in one. */
+static int parse_container(struct refusal *r, const json_t *agent, struct container *c)
+{
+	json_t *obj;
+	int err = take_child(r, agent, "container", JSON_OBJECT, &obj);
+
+	if (err || !obj)
+		return err;
+	err = take_text(r, obj, "id", c->id, sizeof(c->id));
+	if (!err)
+		err = take_text(r, obj, "runtime", c->runtime, sizeof(c->runtime));
+	if (!err)
+		err = take_text(r, obj, "pod", c->pod, sizeof(c->pod));
+	return err ? err : take_text(r, obj, "qos", c->qos, sizeof(c->qos));
+}
+
 int parse_agent_info(struct parser *p, const json_t *obj, struct agent_info *info)
 {
 	struct refusal *r = &p->refusal;
@@ -27,7 +43,11 @@ int parse_agent_info(struct parser *p, const json_t *obj, struct agent_info *inf
 		err = take_copy(r, obj, "name", &info->name);
 	if (!err)
 		err = take_copy(r, obj, "cmdline", &info->cmdline);
-	return err ? err : take_copy(r, obj, "cgroup", &info->cgroup);
+	if (!err)
+		err = take_copy(r, obj, "cgroup", &info->cgroup);
+	if (!err)
+		err = parse_container(r, obj, &info->container);
+	return err ? err : take_int(r, obj, "ns_pid", 0, INT_MAX, &info->ns_pid);
 }
 
 /* ---- the observer ---- */

@@ -264,6 +264,21 @@ void put_observer(struct json_text *j, const struct observer_data *o)
 	put_close(j, "}");
 }
 
+static void put_container(struct json_text *j, const struct container *c)
+{
+	if (!*c->id)
+		return;
+	put_open(j, "container", "{");
+	put_string(j, "id", c->id);
+	if (*c->runtime)
+		put_string(j, "runtime", c->runtime);
+	if (*c->pod)
+		put_string(j, "pod", c->pod);
+	if (*c->qos)
+		put_string(j, "qos", c->qos);
+	put_close(j, "}");
+}
+
 void put_agent_info(struct json_text *j, const struct agent_info *a)
 {
 	put_int(j, "id", a->id);
@@ -272,6 +287,9 @@ void put_agent_info(struct json_text *j, const struct agent_info *a)
 	put_u64(j, "start_ticks", a->start_ticks);
 	put_string(j, "cmdline", a->cmdline);
 	put_string(j, "cgroup", a->cgroup);
+	put_container(j, &a->container);
+	if (a->ns_pid)
+		put_int(j, "ns_pid", a->ns_pid);
 }
 
 static void put_frame(struct json_text *j, const struct frame *f)

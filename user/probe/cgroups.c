@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 #include <errno.h>
+#include <fts.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "lib/util.h"
+#include "model/container.h"
 #include "probe/cgroups.h"
 
 char *cgroup_in(char *text, const char *controller)
@@ -181,6 +183,163 @@ int cgroup_resolve(const char *path, struct cgroup_at *ret, char *why, size_t wh
 	} else if (err) {
 		snprintf(why, why_len, "cgroup %s: %s", path, strerror(-err));
 	}
+	mounts_free(mounts, len);
+	return err;
+}
+
+/* ---- containers ---- */
+
+struct found { /* a container, in one hierarchy */
+	struct container container;
+	char *dir; /* its topmost cgroup, where it is mounted */
+	int mount;
+	bool populated; /* processes are in it */
+};
+
+struct found_list {
+	struct found *at;
+	int len;
+};
+
+static void found_free(struct found_list *l)
+{
+	for (int i = 0; i < l->len; i++)
+		free(l->at[i].dir);
+	free(l->at);
+}
+
+static bool has_processes(const char *dir)
+{
+	char path[4096], byte[2];
+
+	return snprintf(path, sizeof(path), "%s/cgroup.procs", dir) < (int)sizeof(path) && file_read(path, byte, sizeof(byte)) > 0;
+}
+
+/* A cgroup that belongs to container c: its topmost one when it is the first in this hierarchy. 0 or -ENOMEM. */
+static int found_note(struct found_list *l, const struct container *c, int mount, const char *dir)
+{
+	struct found *f = l->at, *grown;
+
+	while (f < l->at + l->len && strcmp(f->container.id, c->id))
+		f++;
+	if (f == l->at + l->len) {
+		grown = realloc(l->at, (l->len + 1) * sizeof(*l->at));
+		if (!grown)
+			return -ENOMEM;
+		l->at = grown;
+		f = &l->at[l->len++];
+		*f = (struct found){ .container = *c, .mount = -1 };
+	}
+	if (f->populated)
+		return 0;
+	if (f->mount != mount) {
+		free(f->dir);
+		f->dir = strdup(dir);
+		f->mount = mount;
+	}
+	f->populated = has_processes(dir);
+	return f->dir ? 0 : -ENOMEM;
+}
+
+static int containers_scan(const struct cgroup_mount *m, int mount, struct found_list *l)
+{
+	char *paths[] = { m->dir, NULL };
+	FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
+	const FTSENT *e;
+	int err = 0;
+
+	if (!tree)
+		return -errno;
+	while (!err && (e = fts_read(tree))) {
+		struct container c;
+
+		if (e->fts_info == FTS_D && container_parse(e->fts_path + strlen(m->dir), &c))
+			err = found_note(l, &c, mount, e->fts_path);
+	}
+	fts_close(tree);
+	return err;
+}
+
+/* The whole id, or the beginning of one that has no other meaning. */
+static bool container_is(const struct container *c, const char *wanted)
+{
+	return !strcmp(c->id, wanted) || (container_is_hex(c->id) && strlen(wanted) >= CONTAINER_PREFIX_MIN && !strncmp(c->id, wanted, strlen(wanted)));
+}
+
+/* Those that match, or all (wanted NULL), as "4f797c539e6c (docker), web (lxc)". Returns buf. */
+static const char *containers_list(const struct found_list *l, const char *wanted, char *buf, size_t buf_len)
+{
+	int more = 0;
+
+	*buf = 0;
+	for (int i = 0; i < l->len; i++) {
+		const struct container *c = &l->at[i].container;
+		char id[sizeof(c->id)];
+		size_t len = strlen(buf);
+
+		if (wanted && !container_is(c, wanted))
+			continue;
+		if (len + sizeof(c->id) + 64 > buf_len)
+			more++;
+		else
+			snprintf(buf + len, buf_len - len, "%s%s%s%s%s", len ? ", " : "", container_short(c, id, sizeof(id)),
+				*c->runtime ? " (" : "", c->runtime, *c->runtime ? ")" : "");
+	}
+	if (more)
+		snprintf(buf + strlen(buf), buf_len - strlen(buf), " and %d more", more);
+	return buf;
+}
+
+/* The one that is meant. 0, or as cgroup_of_container. */
+static int container_choose(const struct found_list *l, const char *wanted, const struct found **ret, char *why, size_t why_len)
+{
+	char list[400];
+	int matches = 0;
+
+	for (int i = 0; i < l->len; i++) {
+		const struct container *c = &l->at[i].container;
+
+		if (!container_is(c, wanted))
+			continue;
+		*ret = &l->at[i];
+		if (!strcmp(c->id, wanted)) /* a whole name, though it may be the beginning of an id */
+			return 0;
+		matches++;
+	}
+	if (matches == 1)
+		return 0;
+	if (matches) {
+		snprintf(why, why_len, "--container %.64s stands for %d: %s", wanted, matches, containers_list(l, wanted, list, sizeof(list)));
+		return -EINVAL;
+	}
+	if (!l->len)
+		snprintf(why, why_len, "no container %.64s: no cgroup of this host is a container's", wanted);
+	else
+		snprintf(why, why_len, "no container %.64s%s; there are %s", wanted,
+			 container_is_hex(wanted) && strlen(wanted) < CONTAINER_PREFIX_MIN ? " (an id takes 4 digits at least)" : "",
+			 containers_list(l, NULL, list, sizeof(list)));
+	return -ESRCH;
+}
+
+int cgroup_of_container(const char *wanted, struct cgroup_at *ret, char *why, size_t why_len)
+{
+	struct cgroup_mount *mounts;
+	struct found_list list = { 0 };
+	const struct found *found = NULL;
+	const char *scheme = strstr(wanted, "://"); /* as Kubernetes has it: containerd://ID */
+	int len = mounts_read(&mounts), err = 0;
+
+	for (int i = 0; i < len && !err; i++)
+		err = containers_scan(&mounts[i], i, &list);
+	if (!len)
+		err = (snprintf(why, why_len, "--container %.64s: no cgroup file system is mounted", wanted), -EINVAL);
+	else if (err)
+		snprintf(why, why_len, "--container %.64s: cannot read the cgroups: %s", wanted, strerror(-err));
+	else
+		err = container_choose(&list, scheme ? scheme + 3 : wanted, &found, why, why_len);
+	if (!err && use_mount(ret, &mounts[found->mount], found->dir))
+		err = (snprintf(why, why_len, "--container %.64s: out of memory", wanted), -ENOMEM);
+	found_free(&list);
 	mounts_free(mounts, len);
 	return err;
 }

@@ -14,6 +14,9 @@ struct cgroup_at { /* a directory in a cgroup hierarchy */
 /* path: a directory of a cgroup file system, or relative to the root of a hierarchy, the v2 one first. 0 and *ret filled (see
  * cgroup_fini), -EINVAL: outside the hierarchies, -ESRCH: not there, -ENOMEM; why gets one line then. */
 int cgroup_resolve(const char *path, struct cgroup_at *ret, char *why, size_t why_len);
+/* The cgroup of the container with this id (or the beginning of one that is hexadecimal, at least CONTAINER_PREFIX_MIN digits), or name; where several hierarchies
+ * have it, in one where it has processes. Errors as above; -EINVAL also: too short, or several begin so. */
+int cgroup_of_container(const char *wanted, struct cgroup_at *ret, char *why, size_t why_len);
 void cgroup_fini(struct cgroup_at *c);
 /* Path of a process in the hierarchy that has `controller` ("": v2), within text, which is what /proc/PID/cgroup says and gets cut up;
  * NULL when there is none. */

@@ -32,13 +32,19 @@ struct ident {
 	uint64_t start_ticks;
 };
 
+struct place { /* a cgroup whose processes are meant */
+	struct cgroup_at at; /* dir NULL: not there yet */
+	bool container; /* it is found by a container's id */
+	char *awaited; /* what was asked for, when that may come later; NULL: it was there */
+};
+
 struct matcher { /* one spec */
 	struct ident *pids;
 	int pids_len;
 	bool has_regex;
 	regex_t regex;
-	struct cgroup_at cgroup;
-	char *awaited; /* the cgroup that is not there yet; NULL: none */
+	struct place places[2];
+	int places_len;
 	char *name;
 };
 
@@ -191,6 +197,30 @@ void target_fini(struct target *t)
 	*t = (struct target){ 0 };
 }
 
+/* The last of the pids that the line NSpid lists, from our namespace inwards; 0 when there is but one. */
+static int innermost_pid(const char *status)
+{
+	const char *line = strstr(status, "\nNSpid:\t"), *end, *last;
+
+	if (!line)
+		return 0;
+	line += strlen("\nNSpid:\t");
+	end = strchrnul(line, '\n');
+	last = memrchr(line, '\t', (size_t)(end - line));
+	return last ? atoi(last + 1) : 0;
+}
+
+/* The container, and the pid within. */
+static void target_place(const struct targets *t, struct target *ret)
+{
+	char buf[8192];
+
+	if (proc_read(t, ret->pid, "cgroup", buf, sizeof(buf)) > 0)
+		container_find(buf, &ret->container);
+	if (proc_read(t, ret->pid, "status", buf, sizeof(buf)) > 0)
+		ret->ns_pid = innermost_pid(buf);
+}
+
 static int target_fill(const struct targets *t, const struct matcher *m, const struct proc *p, struct target *ret)
 {
 	char buf[8192];
@@ -210,6 +240,7 @@ static int target_fill(const struct targets *t, const struct matcher *m, const s
 		path = colon ? strtok(colon + 1, "\n") : NULL;
 	}
 	ret->cgroup = strdup(path ? path : "");
+	target_place(t, ret);
 	if (ret->name && ret->cmdline && ret->cgroup)
 		return 0;
 	target_fini(ret);
@@ -251,18 +282,26 @@ static const struct matcher *match_regex(const struct targets *t, pid_t pid)
 	return NULL;
 }
 
-static bool matches_cgroup(const struct targets *t, const struct matcher *m, pid_t pid)
+static bool is_in(const struct targets *t, const struct cgroup_at *c, pid_t pid)
 {
 	char buf[8192];
-	const char *path = m->cgroup.dir ? proc_cgroup(t, pid, m->cgroup.controller, buf, sizeof(buf)) : NULL;
+	const char *path = c->dir ? proc_cgroup(t, pid, c->controller, buf, sizeof(buf)) : NULL;
 	size_t len;
 
 	if (!path)
 		return false;
-	len = strlen(m->cgroup.path);
+	len = strlen(c->path);
 	if (len == 1) /* the root: all */
 		return true;
-	return !strncmp(path, m->cgroup.path, len) && (!path[len] || path[len] == '/');
+	return !strncmp(path, c->path, len) && (!path[len] || path[len] == '/');
+}
+
+static bool matches_cgroup(const struct targets *t, const struct matcher *m, pid_t pid)
+{
+	for (int i = 0; i < m->places_len; i++)
+		if (is_in(t, &m->places[i].at, pid))
+			return true;
+	return false;
 }
 
 static bool matches_pid(const struct matcher *m, const struct proc *p)
@@ -403,7 +442,7 @@ static int collect_regex(const struct targets *t, struct table *table)
 }
 
 /* The processes of the cgroup open as fd (which it closes) and of those below. */
-static int collect_cgroup(int fd, struct table *table, const struct matcher *m)
+static int collect_below(int fd, struct table *table, const struct matcher *m)
 {
 	DIR *dir = fdopendir(fd);
 	const struct dirent *e;
@@ -430,7 +469,7 @@ static int collect_cgroup(int fd, struct table *table, const struct matcher *m)
 			continue;
 		sub = openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (sub >= 0) /* else it was removed meanwhile */
-			err = collect_cgroup(sub, table, m);
+			err = collect_below(sub, table, m);
 	}
 	closedir(dir);
 	return err;
@@ -449,13 +488,34 @@ static int collect_pids(const struct targets *t, const struct matcher *m, struct
 	return err;
 }
 
+static int place_resolve(struct place *p, const char *wanted, char *why, size_t why_len)
+{
+	return p->container ? cgroup_of_container(wanted, &p->at, why, why_len) : cgroup_resolve(wanted, &p->at, why, why_len);
+}
+
 /* One that was awaited may have come. */
-static void cgroup_look(struct matcher *m)
+static void place_look(struct place *p)
 {
 	char why[256];
 
-	if (m->awaited && !m->cgroup.dir)
-		cgroup_resolve(m->awaited, &m->cgroup, why, sizeof(why));
+	if (p->awaited && !p->at.dir)
+		place_resolve(p, p->awaited, why, sizeof(why));
+}
+
+static int collect_places(struct table *table, struct matcher *m)
+{
+	int err = 0;
+
+	for (int i = 0; i < m->places_len && !err; i++) {
+		struct place *p = &m->places[i];
+		int fd;
+
+		place_look(p);
+		fd = p->at.dir ? open(p->at.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+		if (fd >= 0) /* else it was removed; a cgroup that is gone holds no process */
+			err = collect_below(fd, table, m);
+	}
+	return err;
 }
 
 static int collect(struct targets *t, struct table *table, bool arrivals)
@@ -469,15 +529,8 @@ static int collect(struct targets *t, struct table *table, bool arrivals)
 	}
 	if (!err && regexes)
 		err = collect_regex(t, table);
-	for (int i = 0; i < t->len && !err; i++) {
-		struct matcher *m = &t->matchers[i];
-		int fd;
-
-		cgroup_look(m);
-		fd = m->cgroup.dir ? open(m->cgroup.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-		if (fd >= 0) /* else it was removed; a cgroup that is gone holds no process */
-			err = collect_cgroup(fd, table, m);
-	}
+	for (int i = 0; i < t->len && !err; i++)
+		err = collect_places(table, &t->matchers[i]);
 	return err;
 }
 
@@ -549,7 +602,7 @@ int targets_scan(struct targets *t, target_fn fn, void *ctx)
 int targets_arrivals(struct targets *t, target_fn fn, void *ctx)
 {
 	for (int i = 0; i < t->len; i++)
-		if (t->matchers[i].cgroup.dir || t->matchers[i].awaited)
+		if (t->matchers[i].places_len)
 			return scan(t, true, fn, ctx);
 	return 0;
 }
@@ -612,14 +665,17 @@ static int set_regex(struct matcher *m, const char *regex, char *why, size_t why
 	return 0;
 }
 
-static int set_cgroup(struct matcher *m, const struct target_spec *spec, char *why, size_t why_len)
+static int set_place(struct matcher *m, const char *wanted, bool container, bool awaited, char *why, size_t why_len)
 {
-	int err = cgroup_resolve(spec->cgroup, &m->cgroup, why, why_len);
+	struct place *p = &m->places[m->places_len++];
+	int err;
 
-	if (err != -ESRCH || !spec->awaited)
+	p->container = container;
+	err = place_resolve(p, wanted, why, why_len);
+	if (err != -ESRCH || !awaited)
 		return err;
-	m->awaited = strdup(spec->cgroup);
-	return m->awaited ? 0 : -ENOMEM;
+	p->awaited = strdup(wanted);
+	return p->awaited ? 0 : -ENOMEM;
 }
 
 static int set_matcher(const struct targets *t, struct matcher *m, const struct target_spec *spec, char *why, size_t why_len)
@@ -638,7 +694,9 @@ static int set_matcher(const struct targets *t, struct matcher *m, const struct 
 	if (!err && spec->regex)
 		err = set_regex(m, spec->regex, why, why_len);
 	if (!err && spec->cgroup)
-		err = set_cgroup(m, spec, why, why_len);
+		err = set_place(m, spec->cgroup, false, spec->awaited, why, why_len);
+	if (!err && spec->container)
+		err = set_place(m, spec->container, true, spec->awaited, why, why_len);
 	return err;
 }
 
@@ -701,8 +759,10 @@ static void matcher_fini(struct matcher *m)
 {
 	if (m->has_regex)
 		regfree(&m->regex);
-	cgroup_fini(&m->cgroup);
-	free(m->awaited);
+	for (int i = 0; i < m->places_len; i++) {
+		cgroup_fini(&m->places[i].at);
+		free(m->places[i].awaited);
+	}
 	free(m->pids);
 	free(m->name);
 }
@@ -725,8 +785,15 @@ void targets_free(struct targets *t)
 
 int targets_open_ended(const struct targets *t)
 {
-	for (int i = 0; i < t->len; i++)
-		if (t->matchers[i].has_regex || t->matchers[i].cgroup.dir || t->matchers[i].awaited)
+	for (int i = 0; i < t->len; i++) {
+		const struct matcher *m = &t->matchers[i];
+
+		if (m->has_regex)
 			return 1;
+		/* A cgroup may be made again under the same path; a container has its id for itself. */
+		for (int j = 0; j < m->places_len; j++)
+			if (!m->places[j].container || m->places[j].awaited || !access(m->places[j].at.dir, F_OK))
+				return 1;
+	}
 	return 0;
 }

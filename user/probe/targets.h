@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Which processes are agents: by pid, by command line, by cgroup, or a command that we start. Reads /proc, knows no BPF. */
+/* Which processes are agents: by pid, by command line, by cgroup, by container, or a command that we start. Reads /proc, knows no BPF. */
 #ifndef STAKEOUT_TARGETS_H
 #define STAKEOUT_TARGETS_H
 
@@ -8,14 +8,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "model/container.h"
+
 struct target_spec { /* what the user asked for; strings are borrowed. Kinds may be combined, except command with the others */
 	const pid_t *pids;
 	int pids_len;
 	const char *regex; /* POSIX extended, matched against the command line (arguments joined by blanks) */
 	const char *cgroup; /* a path below the cgroup file system, or relative to its root */
+	const char *container; /* its id or name, or the beginning of its id */
 	char *const *command; /* NULL-terminated argv */
 	const char *name; /* label; NULL: the process's own name */
-	bool awaited; /* a pid that is gone, or a cgroup that is not there (yet), is no error */
+	bool awaited; /* a pid that is gone, or a cgroup or container that is not there (yet), is no error */
 };
 
 struct target { /* one agent's root process; strings owned, see target_fini */
@@ -24,15 +27,17 @@ struct target { /* one agent's root process; strings owned, see target_fini */
 	char *name;
 	char *cmdline;
 	char *cgroup;
+	struct container container; /* id "": in none that is known */
+	int ns_pid; /* its pid in the innermost of its pid namespaces; 0: that is ours */
 };
 void target_fini(struct target *t);
 
 struct targets;
-/* Compiles and validates len specs, one at least; a command can only be the only one. -EINVAL: bad regex, cgroup path outside the hierarchy; -ESRCH: a pid or cgroup that doesn't exist; -EPERM: a kernel thread
+/* Compiles and validates len specs, one at least; a command can only be the only one. -EINVAL: bad regex, cgroup path outside the hierarchy; -ESRCH: a pid, cgroup or container that doesn't exist; -EPERM: a kernel thread
  * or our own pid. why gets one line without newline that says what was wrong and what is possible. */
 int targets_new(const struct target_spec *specs, int len, struct targets **ret, char *why, size_t why_len);
 void targets_free(struct targets *t);
-/* Whether later execs (regex) or arrivals (cgroup) can add agents. */
+/* Whether later execs (regex) or arrivals (cgroup, or container as long as it is there) can add agents. */
 int targets_open_ended(const struct targets *t);
 /* Calls fn for every root process that matches now: a match with a matching ancestor is not a root, nor are we, our ancestors (for the
  * regex), or kernel threads. fn takes over the strings of *t. Stops at the first nonzero return, and returns it. */

@@ -179,8 +179,8 @@ static int targets_take(const struct load *l, config_place list)
 		config_place at = config_file_entry(l->o->file, list, (int)i);
 
 		err = keys_take(l, "targets", target_keys, at, &l->o->raw->targets[i], t);
-		if (!err && (t->regex != NULL) + (t->cgroup != NULL) + (t->pids != NULL) != 1)
-			err = BLAME(l, at, "a target needs one of match, pid and cgroup, and only one");
+		if (!err && (t->regex != NULL) + (t->cgroup != NULL) + (t->container != NULL) + (t->pids != NULL) != 1)
+			err = BLAME(l, at, "a target needs one of match, pid, cgroup and container, and only one");
 	}
 	return err;
 }

@@ -221,6 +221,20 @@ static json_t *sockets_json(const struct metric_set *m)
 	return j;
 }
 
+static json_t *container_json(const struct container *c)
+{
+	json_t *j;
+
+	if (!*c->id)
+		return json_null();
+	j = json_object();
+	json_object_set_new(j, "id", text_json(c->id));
+	json_object_set_new(j, "runtime", *c->runtime ? text_json(c->runtime) : json_null());
+	json_object_set_new(j, "pod", *c->pod ? text_json(c->pod) : json_null());
+	json_object_set_new(j, "qos", *c->qos ? text_json(c->qos) : json_null());
+	return j;
+}
+
 static json_t *agent_json(const struct recording *r, const struct recording_agent *agent, const struct outlooks *outlooks)
 {
 	const struct agent_info *info = &agent->info;
@@ -233,6 +247,8 @@ static json_t *agent_json(const struct recording *r, const struct recording_agen
 	json_object_set_new(j, "start_ticks", integer_json(info->start_ticks));
 	json_object_set_new(j, "cmdline", text_json(info->cmdline));
 	json_object_set_new(j, "cgroup", text_json(info->cgroup));
+	json_object_set_new(j, "container", container_json(&info->container));
+	json_object_set_new(j, "ns_pid", info->ns_pid ? json_integer(info->ns_pid) : json_null());
 	json_object_set_new(j, "alive", json_boolean(a->alive));
 	json_object_set_new(j, "exit", exit_json(info));
 	json_object_set_new(j, "observed_s", number_json(a->observed_s));

@@ -113,6 +113,31 @@ static void print_switches(const struct screen *s, const struct agent_data *a)
 	}
 }
 
+/* Which container it is in, and its pid there. */
+static void print_container(const struct screen *s, const struct agent_info *info)
+{
+	const struct container *c = &info->container;
+	char id[sizeof(c->id)], fit[CELL_BYTES], more[CELL_BYTES];
+	struct para p;
+
+	if (!*c->id && !info->ns_pid)
+		return;
+	para_begin(&p, s, *c->id ? "container" : "namespace");
+	if (*c->id) {
+		text_fit(fit, sizeof(fit), container_short(c, id, sizeof(id)), 40, s->utf8);
+		text_fit(more, sizeof(more), c->runtime, 20, s->utf8);
+		para_part(&p, *c->runtime ? "%s (%s)" : "%s", fit, more);
+	}
+	if (*c->pod) {
+		text_fit(fit, sizeof(fit), c->pod, 36, s->utf8);
+		text_fit(more, sizeof(more), c->qos, 12, s->utf8);
+		para_part(&p, "pod %s%s%s", fit, *more ? " " : "", more);
+	}
+	if (info->ns_pid)
+		para_part(&p, "pid %d in it", info->ns_pid);
+	para_end(&p);
+}
+
 static void print_identity(const struct screen *s, const struct recording *r, const struct recording_agent *agent)
 {
 	const struct agent_data *a = &agent->total;
@@ -126,6 +151,7 @@ static void print_identity(const struct screen *s, const struct recording *r, co
 		text_fit(fit, sizeof(fit), agent->info.cmdline, s->width - 2, s->utf8);
 		screen_line(s, STYLE_DIM, "  %s", fit);
 	}
+	print_container(s, &agent->info);
 	para_begin(&p, s, "observed");
 	para_part(&p, "%s", ns_text(a->observed_s * 1e9));
 	if (agent->info.has_exit)

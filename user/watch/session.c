@@ -73,7 +73,8 @@ static int exit_status_of(int err)
 static int agent_add(void *ctx, struct target *t)
 {
 	struct session *s = ctx;
-	struct agent_info info = { .name = t->name, .pid = t->pid, .start_ticks = t->start_ticks, .cmdline = t->cmdline, .cgroup = t->cgroup };
+	struct agent_info info = { .name = t->name, .pid = t->pid, .start_ticks = t->start_ticks, .cmdline = t->cmdline, .cgroup = t->cgroup,
+		.container = t->container, .ns_pid = t->ns_pid };
 	int slot = -EEXIST;
 
 	if (world_agent_of(s->world, t->pid) < 0 && world_agent_find(s->world, t->pid, t->start_ticks) < 0)
