@@ -98,7 +98,7 @@ void allocations_record(struct world *w, const struct so_head *h)
 		w->orphans++;
 		return;
 	}
-	if (t && t->agent != a->info.id)
+	if (t && t->agent != a->place)
 		t = NULL;
 	p = t ? t->proc : NULL;
 	switch (h->kind) {

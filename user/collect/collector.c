@@ -378,28 +378,28 @@ static int snapshot_apply(struct collector *c)
 	return c->err;
 }
 
-static void agent_limits(struct collector *c, int id)
+static void agent_limits(struct collector *c, int place)
 {
 	struct limits_reading r;
 
-	limits_read(c->limits, world_agent_info(c->world, id)->pid, &r);
-	world_limits(c->world, id, &r);
+	limits_read(c->limits, world_agent_info(c->world, place)->pid, &r);
+	world_limits(c->world, place, &r);
 }
 
 static void limits_base(struct collector *c)
 {
 	limits_begin(c->limits);
-	for (int id = 0; id < world_agents(c->world); id++)
-		if (!world_limits_known(c->world, id))
-			agent_limits(c, id);
+	for (int place = 0; place < world_places(c->world); place++)
+		if (!world_limits_known(c->world, place))
+			agent_limits(c, place);
 }
 
 static void limits_close(struct collector *c)
 {
 	limits_begin(c->limits);
-	for (int id = 0; id < world_agents(c->world); id++)
-		if (world_limits_wanted(c->world, id))
-			agent_limits(c, id);
+	for (int place = 0; place < world_places(c->world); place++)
+		if (world_limits_wanted(c->world, place))
+			agent_limits(c, place);
 	limits_end(c->limits);
 }
 

@@ -11,19 +11,19 @@ uint64_t world_cpu_ns(const struct world *w)
 	return sum;
 }
 
-bool world_limits_known(const struct world *w, int id)
+bool world_limits_known(const struct world *w, int place)
 {
-	return w->agents[id]->limits_known;
+	return w->agents[place]->limits_known;
 }
 
-bool world_limits_wanted(const struct world *w, int id)
+bool world_limits_wanted(const struct world *w, int place)
 {
-	return w->agents[id]->alive || !w->agents[id]->limits_over;
+	return w->agents[place]->alive || !w->agents[place]->limits_over;
 }
 
-void world_limits(struct world *w, int id, const struct limits_reading *r)
+void world_limits(struct world *w, int place, const struct limits_reading *r)
 {
-	struct agent *a = w->agents[id];
+	struct agent *a = w->agents[place];
 	struct metric_set *s = &a->cur.metrics;
 
 	a->limits_over = !a->alive;

@@ -76,7 +76,7 @@ void peers_resolved(struct world *w, const struct agent *a, const char *name, in
 
 static const char *resolved_name(const struct world *w, const struct conn *c)
 {
-	struct resolved_key k = resolved_key(c->agent, c->family, c->remote);
+	struct resolved_key k = resolved_key(w->agents[c->agent]->info.id, c->family, c->remote);
 	struct resolved *r;
 
 	HASH_FIND(hh, w->resolved, &k, sizeof(k), r);

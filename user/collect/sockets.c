@@ -69,7 +69,7 @@ static void apply_open(struct world *w, const struct so_open *r)
 	if (!c)
 		return;
 	c->number = r->socket;
-	c->agent = a->info.id;
+	c->agent = a->place;
 	c->family = r->family;
 	c->type = r->type;
 	c->role = r->role;

@@ -11,7 +11,7 @@ static void wait_sampled(struct world *w, const struct agent *a, const struct so
 {
 	struct task *t = task_find(w, s->head.tid);
 
-	if (!t || t->agent != a->info.id || s->key < t->sampled.base_ns)
+	if (!t || t->agent != a->place || s->key < t->sampled.base_ns)
 		return;
 	if (s->key > t->sampled.base_ns)
 		t->sampled = (struct sampled_wait){ .base_ns = s->key };

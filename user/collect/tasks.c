@@ -73,7 +73,7 @@ struct proc *proc_add(struct world *w, struct agent *a, uint32_t tgid)
 	if (!p)
 		return NULL;
 	p->tgid = tgid;
-	p->agent = a->info.id;
+	p->agent = a->place;
 	p->root = (int)tgid == a->info.pid;
 	p->tool = -1;
 	p->seen = true;
@@ -138,7 +138,7 @@ struct task *task_add(struct world *w, struct agent *a, uint32_t tid, struct pro
 	if (!t)
 		return NULL;
 	t->tid = tid;
-	t->agent = a->info.id;
+	t->agent = a->place;
 	t->proc = p;
 	t->seen = true;
 	if (p)
@@ -378,7 +378,7 @@ static void apply_fork(struct world *w, const struct so_fork *r)
 	if (old) /* its last record was lost, and its number is in use again */
 		task_remove(w, old);
 	p = proc_find(w, r->child_tgid);
-	if (p && (r->child_tid == r->child_tgid || p->agent != a->info.id)) {
+	if (p && (r->child_tid == r->child_tgid || p->agent != a->place)) {
 		proc_remove(w, p);
 		p = NULL;
 	}
@@ -392,7 +392,7 @@ static void apply_fork(struct world *w, const struct so_fork *r)
 			parent->moved_ns = r->head.time_ns;
 		account_work(p, r->head.time_ns, r->head.time_ns + 1);
 		count(w, sets_of(a, parent ? parent->proc : NULL), M_FORKS, 1);
-		if (parent && parent->proc && parent->proc->tool >= 0 && parent->agent == a->info.id) { /* a fork without exec goes on under its name */
+		if (parent && parent->proc && parent->proc->tool >= 0 && parent->agent == a->place) { /* a fork without exec goes on under its name */
 			p->tool = parent->proc->tool;
 			a->cur.tools[p->tool].runs_live++;
 		}
@@ -422,11 +422,11 @@ static void apply_exec(struct world *w, const struct so_exec *r)
 		w->orphans++;
 		return;
 	}
-	if (p && p->agent != a->info.id) { /* its number was another agent's, and the records in between were lost */
+	if (p && p->agent != a->place) { /* its number was another agent's, and the records in between were lost */
 		proc_remove(w, p);
 		p = NULL;
 	}
-	if (t && t->agent != a->info.id)
+	if (t && t->agent != a->place)
 		t = NULL;
 	if (t && r->old_tid != r->head.tid) { /* the thread takes over the process's first number */
 		struct task *first = task_find(w, r->head.tid);

@@ -159,9 +159,9 @@ void conn_transfer(struct world *w, const struct so_transfer *r)
 		w->orphans++;
 		return;
 	}
-	if (c && c->agent != a->info.id) { /* it was handed on */
+	if (c && c->agent != a->place) { /* it was handed on */
 		peers_leave(c);
-		c->agent = a->info.id;
+		c->agent = a->place;
 	}
 	if (c && (p || (c->proc && c->proc->agent != c->agent)))
 		conn_move(w, c, p);

@@ -28,13 +28,10 @@ struct world *world_new(const bool probe_on[PROBE_COUNT])
 	return w;
 }
 
-static void agent_free(struct agent *a)
+/* Frees what it has. */
+static void agent_fini(struct agent *a)
 {
-	if (!a)
-		return;
-	free(a->info.name);
-	free(a->info.cmdline);
-	free(a->info.cgroup);
+	agent_info_fini(&a->info);
 	agent_data_fini(&a->cur);
 	agent_data_fini(&a->held);
 	agent_data_fini(&a->total);
@@ -42,7 +39,6 @@ static void agent_free(struct agent *a)
 	sites_free(a->sites);
 	account_agent_fini(a);
 	peers_agent_fini(a);
-	free(a);
 }
 
 void world_free(struct world *w)
@@ -66,8 +62,10 @@ void world_free(struct world *w)
 		free(p);
 	}
 	stacks_free(w->stacks);
-	for (int i = 0; i < w->len; i++)
-		agent_free(w->agents[i]);
+	for (int i = 0; i < w->len; i++) {
+		agent_fini(w->agents[i]);
+		free(w->agents[i]);
+	}
 	for (int i = 0; i < SO_MAX_AGENTS; i++)
 		free(w->kmem[i]);
 	spans_fini(&w->blinds);
@@ -100,6 +98,26 @@ static int world_grow(struct world *w)
 	return 0;
 }
 
+/* An agent in a place of its own, all zero. NULL when out of memory. */
+static struct agent *agent_place(struct world *w)
+{
+	struct agent *a;
+
+	for (int i = 0; i < w->len && w->forgets; i++)
+		if (w->agents[i]->forgotten) {
+			*w->agents[i] = (struct agent){ .place = i };
+			return w->agents[i];
+		}
+	if (w->len == w->cap && world_grow(w))
+		return NULL;
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return NULL;
+	a->place = w->len;
+	w->agents[w->len++] = a;
+	return a;
+}
+
 int world_agent_add(struct world *w, struct agent_info *info)
 {
 	struct agent *a;
@@ -109,30 +127,37 @@ int world_agent_add(struct world *w, struct agent_info *info)
 		;
 	if (slot == SO_MAX_AGENTS)
 		return -ENOSPC;
-	if (w->len == w->cap && world_grow(w))
-		return -ENOMEM;
-	a = calloc(1, sizeof(*a));
+	a = agent_place(w);
 	if (!a)
 		return -ENOMEM;
 	a->info = *info;
 	memset(info, 0, sizeof(*info));
-	a->info.id = a->cur.id = a->total.id = w->len;
+	a->info.id = a->cur.id = a->total.id = w->ids++;
 	a->slot = slot;
 	a->alive = true;
-	w->by_slot[slot] = w->len;
-	w->agents[w->len++] = a;
+	w->by_slot[slot] = a->place;
 	w->alive++;
 	return slot;
 }
 
 int world_agents(const struct world *w)
 {
+	return w->ids;
+}
+
+void world_forgets(struct world *w)
+{
+	w->forgets = true;
+}
+
+int world_places(const struct world *w)
+{
 	return w->len;
 }
 
-const struct agent_info *world_agent_info(const struct world *w, int id)
+const struct agent_info *world_agent_info(const struct world *w, int place)
 {
-	return &w->agents[id]->info;
+	return w->agents[place]->forgotten ? NULL : &w->agents[place]->info;
 }
 
 int world_agents_alive(const struct world *w)
@@ -169,7 +194,7 @@ struct sets sets_of(struct agent *a, const struct proc *p)
 {
 	struct sets s = { { &a->cur.metrics }, 1 };
 
-	if (p && p->tool >= 0 && p->agent == a->info.id) /* a socket may have been handed to another agent */
+	if (p && p->tool >= 0 && p->agent == a->place) /* a socket may have been handed to another agent */
 		s.of[s.len++] = &a->cur.tools[p->tool].metrics;
 	return s;
 }
@@ -413,11 +438,11 @@ void world_snap(struct world *w, const struct so_snap *s)
 			p->seen = true;
 		return;
 	}
-	if (p && p->agent != a->info.id) { /* the number is in use again, and records in between were lost */
+	if (p && p->agent != a->place) { /* the number is in use again, and records in between were lost */
 		proc_remove(w, p);
 		p = NULL;
 	}
-	if (t && t->agent != a->info.id) {
+	if (t && t->agent != a->place) {
 		task_remove(w, t);
 		t = NULL;
 	}
@@ -554,6 +579,40 @@ static void agent_settle(struct world *w, struct agent *a)
 	a->slot = 0;
 }
 
+/* Nothing can come of it any more, and all that came has been told. */
+static bool agent_over(const struct agent *a)
+{
+	return !a->forgotten && !a->slot && !a->procs && !a->tasks && !a->spoke && a->limits_over;
+}
+
+/* A free place is an agent of which there is nothing to say. */
+static void agent_forget(struct agent *a)
+{
+	agent_fini(a);
+	*a = (struct agent){ .place = a->place, .forgotten = true, .told = true, .limits_known = true, .limits_over = true };
+}
+
+/* After a close: forgets agents that are over. A connection may outlive them, in somebody else's hands. */
+static void agents_forget(struct world *w)
+{
+	bool *kept = NULL;
+	struct conn *c, *cc;
+	int over = 0;
+
+	for (int i = 0; i < w->len; i++)
+		over += agent_over(w->agents[i]);
+	if (over)
+		kept = calloc(w->len, sizeof(*kept));
+	if (!kept)
+		return;
+	HASH_ITER(hh, w->conns, c, cc)
+		kept[c->agent] = true;
+	for (int i = 0; i < w->len; i++)
+		if (agent_over(w->agents[i]) && !kept[i])
+			agent_forget(w->agents[i]);
+	free(kept);
+}
+
 /* The interval that begins has what was posted behind the end of the last one. */
 static void agent_begin(struct agent *a)
 {
@@ -623,6 +682,8 @@ void world_hold(struct world *w)
 		}
 		agent_settle(w, a);
 	}
+	if (w->forgets)
+		agents_forget(w);
 	interval_begin(w);
 	w->holding = true;
 }
@@ -638,7 +699,8 @@ static void interval_finish(struct world *w, uint64_t upto_ns, uint64_t now_ns)
 
 		if (!(w->holding ? a->held_spoke : a->spoke))
 			continue;
-		agent_data_merge(&a->total, d);
+		if (!w->forgets)
+			agent_data_merge(&a->total, d);
 		a->total.alive = a->alive;
 		w->interval[w->interval_len++] = d;
 	}

@@ -24,14 +24,18 @@ void world_start(struct world *w, uint64_t start_ns);
 /* A new agent whose root process is info->pid; takes over info's strings. Returns its slot (1..SO_MAX_AGENTS-1), or -ENOSPC, -ENOMEM.
  * Slots of agents that are gone with all their tasks are used again; ids are not. */
 int world_agent_add(struct world *w, struct agent_info *info);
-/* Agents ever added, by id. */
+/* Agents ever added. */
 int world_agents(const struct world *w);
-const struct agent_info *world_agent_info(const struct world *w, int id);
+/* For a watching without end: no totals are kept, and an agent is forgotten when all has been told of it; its place is used again. Before the first agent. */
+void world_forgets(struct world *w);
+/* Agents have places from 0 to world_places() - 1. NULL: a free one. */
+int world_places(const struct world *w);
+const struct agent_info *world_agent_info(const struct world *w, int place);
 /* Agents whose root process is alive. */
 int world_agents_alive(const struct world *w);
-/* The agent whose process tgid is, or -1. */
+/* Place of the agent whose process tgid is, or -1. */
 int world_agent_of(const struct world *w, uint32_t tgid);
-/* The living agent with this root process, or -1. */
+/* Place of the living agent with this root process, or -1. */
 int world_agent_find(const struct world *w, int pid, uint64_t start_ticks);
 
 /* How peers get their names and classes, and how many of them are kept apart; before the first record. rules must outlive w. */
@@ -56,10 +60,10 @@ void world_thresholds(struct world *w, uint64_t offcpu_min_ns, uint64_t leak_age
 void world_note(struct world *w, unsigned slot, const char *text);
 void world_heap(struct world *w, unsigned slot, const struct heap_data *delta);
 void world_rival(struct world *w, unsigned slot, const char name[SO_COMM_BYTES], uint64_t ns);
-/* Limits of an agent by id, at the end of an interval: what their sums grew by since the last call. The first call, when the agent is added, is the base. */
-bool world_limits_known(const struct world *w, int id); /* it has its base */
-bool world_limits_wanted(const struct world *w, int id); /* it lives, or has ended since the last call */
-void world_limits(struct world *w, int id, const struct limits_reading *r);
+/* Limits of an agent by place, at the end of an interval: what their sums grew by since the last call. The first call, when the agent is added, is the base. */
+bool world_limits_known(const struct world *w, int place); /* it has its base */
+bool world_limits_wanted(const struct world *w, int place); /* it lives, or has ended since the last call */
+void world_limits(struct world *w, int place, const struct limits_reading *r);
 /* Whether tgid is known as an agent's process. */
 bool world_has_process(const struct world *w, uint32_t tgid);
 /* Kernel allocations since load, by slot and size (see observer_kmem_read). */

@@ -65,7 +65,7 @@ struct conn;
 
 struct proc {
 	uint32_t tgid;
-	int agent; /* id */
+	int agent; /* place */
 	int threads;
 	bool root, seen;
 	int tool; /* index in the agent's tools; -1: the agent itself */
@@ -182,7 +182,9 @@ struct resolved { /* an address that an agent looked up */
 
 struct agent {
 	struct agent_info info;
+	int place; /* in the world's agents: what processes, threads and connections know it by */
 	int slot; /* 0: given up */
+	bool forgotten; /* its place is free */
 	bool told; /* an interval had it */
 	bool alive, spoke, held_spoke; /* spoke: the interval just closed (or held back) has something of it */
 	uint64_t start_ns, end_ns; /* of the watched life of its main thread; 0: not yet */
@@ -229,9 +231,10 @@ struct world {
 	struct so_traffic traffic[SO_MAX_AGENTS]; /* by slot, at the last look */
 	const struct peer_rules *rules;
 	int peers_kept;
-	struct agent **agents; /* by id */
-	int len, cap, alive;
-	int by_slot[SO_MAX_AGENTS]; /* id, or -1 */
+	struct agent **agents; /* by place; which is the id as long as none is forgotten */
+	int len, cap, alive, ids;
+	bool forgets;
+	int by_slot[SO_MAX_AGENTS]; /* place, or -1 */
 	struct kmem *kmem[SO_MAX_AGENTS]; /* by slot, since the kernel side counts on when a slot changes hands */
 	int kmem_len[SO_MAX_AGENTS];
 	struct task *tasks;

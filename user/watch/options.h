@@ -27,7 +27,7 @@ struct watch_options { /* strings are borrowed and must outlive the session */
 	double drain_ms; /* longest time between drains under load, 1 to 1000 */
 	struct peer_rules peers;
 	double peers_kept; /* the busiest that are kept apart, an agent; 1 to PEERS_KEPT_MAX */
-	bool stays; /* goes on when there is no agent */
+	bool stays; /* goes on when there is no agent, for days: agents that have ended are forgotten, there is no total */
 	bool bpf_stats; /* measure our BPF programs' run time by the kernel's accounting (costs some ns an event) */
 };
 

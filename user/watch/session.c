@@ -40,7 +40,7 @@ struct session {
 	uint64_t start_ns, last_end_ns, seq;
 	struct interval_data held; /* closed, but told a little later: see world_hold() */
 	uint64_t held_until_ns; /* 0: none */
-	int announced; /* agents that the listener knows of */
+	int announced; /* agents that the listener knows of: ids below */
 	uint32_t seed_tgids[SO_MAX_AGENTS], seed_slots[SO_MAX_AGENTS];
 	int seeds;
 	struct observer_data observed; /* sum of all intervals */
@@ -149,7 +149,7 @@ static int told(struct session *s, int err)
 
 static int start_tell(struct session *s)
 {
-	struct agent_info *agents = calloc(world_agents(s->world) + 1, sizeof(*agents));
+	struct agent_info *agents = calloc(world_places(s->world) + 1, sizeof(*agents));
 	int err;
 
 	if (!agents)
@@ -159,7 +159,7 @@ static int start_tell(struct session *s)
 	memcpy(s->header.probes, observer_probes(s->observer), PROBE_COUNT * sizeof(s->header.probes[0]));
 	s->header.probes_len = PROBE_COUNT;
 	s->header.agents_len = s->announced = world_agents(s->world);
-	for (int i = 0; i < s->announced; i++)
+	for (int i = 0; i < s->announced; i++) /* none is forgotten yet */
 		agents[i] = *world_agent_info(s->world, i);
 	s->header.agents = agents;
 	err = s->to->start ? told(s, s->to->start(s->to->ctx, &s->header)) : 0;
@@ -203,11 +203,17 @@ static int held_tell(struct session *s)
 
 static int agents_announce(struct session *s)
 {
-	int err = 0;
+	int err = 0, from = s->announced;
 
-	for (; !err && s->announced < world_agents(s->world); s->announced++)
-		if (s->to->agent)
-			err = told(s, s->to->agent(s->to->ctx, world_agent_info(s->world, s->announced)));
+	if (from == world_agents(s->world))
+		return 0;
+	s->announced = world_agents(s->world);
+	for (int i = 0; i < world_places(s->world) && !err; i++) {
+		const struct agent_info *info = world_agent_info(s->world, i);
+
+		if (info && info->id >= from && s->to->agent)
+			err = told(s, s->to->agent(s->to->ctx, info));
+	}
 	return err;
 }
 
@@ -468,6 +474,8 @@ static int observer_prepare(struct session *s)
 	if (!s->collector || stacks_prepare(s, on) || budget_prepare(s, on))
 		return log_err(-ENOMEM, "cannot start");
 	world_peers(s->world, &s->opt.peers, (int)s->opt.peers_kept);
+	if (s->opt.stays)
+		world_forgets(s->world);
 	collector_on_candidate(s->collector, on_candidate, s);
 	return 0;
 }
