@@ -1,13 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 """The daemon: its configuration, reloads, recordings that rotate, what it tells systemd."""
+import collections
+import json
 import os
 import re
+import select
 import signal
 import socket
+import subprocess
+import zlib
+from pathlib import Path
 
 import pytest
 
-from conftest import HANG_S
+from conftest import HANG_S, wait_for
+
+
+def line_of_stderr(process):
+    assert select.select([process.stderr], [], [], HANG_S)[0], "it said nothing"
+    return process.stderr.readline().decode().rstrip("\n")
 
 
 class Manager:
@@ -19,6 +30,11 @@ class Manager:
         self.socket.bind(str(self.path))
         self.socket.settimeout(HANG_S)
         self.heard = []
+
+    def forget(self):
+        """What was said up to now."""
+        while select.select([self.socket], [], [], 0)[0]:
+            self.socket.recv(4096)
 
     def hear(self, what):
         """Waits for a message with this line in it."""
@@ -77,10 +93,283 @@ def daemon(stakeout, manager):
 def test_ready_reload_stop(daemon, sleeper):
     d = daemon(f"targets: [{{pid: {sleeper.pid}}}]\ninterval: 200ms\n").ready()
     assert "RELOADING=1" not in "\n".join(d.manager.heard)
-    d.reload("targets: [{match: nothing-of-this-name}]\n")
+    d.reload("interval: 200ms\ntargets: [{match: nothing-of-this-name}]\n")
     assert any(re.search(r"^RELOADING=1\nMONOTONIC_USEC=\d+$", m) for m in d.manager.heard)
     d.reload("targets: [{mach: nothing}]\n")
+    d.reload("interval: 100ms\nprobes: [-names]\ntargets: [{match: nothing-of-this-name}]\n")
     said = d.end()
-    assert len(said.splitlines()) == 2, said
+    assert len(said.splitlines()) == 3, said
+    assert said.endswith("read anew, but a restart is needed for changes of: interval, probes\n")
     assert re.search(r"stakeout.yaml: read anew$", said, re.M)
     assert re.search(r"stakeout.yaml:1: unknown key 'mach' \(did you mean 'match'\?\) in targets; there are .*; the configuration stays as it was$", said, re.M)
+
+
+class Files:
+    """The recordings in a directory, read by nothing of ours: gzip and JSON."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def paths(self):
+        return sorted(self.folder.glob("stakeout-*")) if self.folder.exists() else []
+
+    def lines(self, path):
+        """The whole lines, also of a file that is still written."""
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = zlib.decompressobj(31).decompress(data)
+        return [json.loads(line) for line in data[:data.rfind(b"\n") + 1].splitlines()]
+
+    def all(self):
+        found = []
+        for path in self.paths():
+            try:
+                found.append(self.lines(path))
+            except FileNotFoundError:  # the oldest makes room
+                pass
+        return [lines for lines in found if lines]
+
+    def pids(self):
+        return {a["pid"] for lines in self.all() for line in lines for a in ([line] if line["kind"] == "agent" else line["agents"] if line["kind"] == "header" else [])}
+
+    def seqs(self):
+        return [line["seq"] for lines in self.all() for line in lines if line["kind"] == "interval"]
+
+    def sums(self):
+        """By pid: counters over all intervals of all files."""
+        sums = collections.defaultdict(collections.Counter)
+        for lines in self.all():
+            pids = {}
+            for line in lines:
+                for a in line["agents"] if line["kind"] == "header" else [line] if line["kind"] == "agent" else []:
+                    pids[a["id"]] = a["pid"]
+                if line["kind"] == "interval":
+                    for a in line["agents"]:
+                        sums[pids[a["id"]]].update(a.get("counters", {}))
+        return sums
+
+
+def whole(lines):
+    """A recording of its own, that is complete: its total is the sum of its intervals, which have no gap."""
+    header, intervals, total = lines[0], [x for x in lines if x["kind"] == "interval"], lines[-1]
+    assert header["kind"] == "header" and total["kind"] == "total"
+    assert [x["seq"] for x in intervals] == list(range(header.get("first_seq", 0), header.get("first_seq", 0) + len(intervals)))
+    assert intervals[0]["start_s"] == 0
+    for before, after in zip(intervals, intervals[1:]):
+        assert before["end_s"] == after["start_s"]
+    assert total["end_s"] == intervals[-1]["end_s"]
+    known = {a["id"] for a in header["agents"]} | {x["id"] for x in lines if x["kind"] == "agent"}
+    counters, counts = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter)
+    for interval in intervals:
+        for a in interval["agents"]:
+            assert a["id"] in known
+            counters[a["id"]].update(a.get("counters", {}))
+            counts[a["id"]].update({name: h["count"] for name, h in a.get("hist", {}).items()})
+    for a in total["agents"]:
+        assert {k: v for k, v in a.get("counters", {}).items() if v} == {k: v for k, v in counters[a["id"]].items() if v}
+        assert {k: h["count"] for k, h in a.get("hist", {}).items() if h["count"]} == {k: v for k, v in counts[a["id"]].items() if v}
+    assert {a["id"] for a in total["agents"]} == known
+    assert abs(total["observer"]["cpu_s"] - sum(x["observer"]["cpu_s"] for x in intervals)) < 1e-6
+
+
+def reports(stakeout, path):
+    """Our own reader agrees: nothing missing, nothing that differs."""
+    done = stakeout("report", "--json", path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    return report
+
+
+CALLS = 20  # of an agent's own; each forks and runs a program
+
+
+def counting_agent(agents, mark):
+    """Does nothing until it is told; then it runs a program CALLS times, and ends."""
+    script = f": {mark}; read go; i=0; while [ $i -lt {CALLS} ]; do /bin/true; i=$((i+1)); done"
+    return agents("/bin/sh", "-c", script, stdin=subprocess.PIPE)
+
+
+def test_reload_loses_nothing(daemon, stakeout, agents, tmp_path):
+    """100 reloads that change targets and recordings, while agents come and go: intervals and events are all there, over all files."""
+    folder, mark = tmp_path / "recordings", f"counted-{os.getpid()}"
+
+    def text(n):
+        return (f"interval: 100ms\nbudget: off\ntargets:\n- {{name: counted, match: '^/bin/sh -c : {mark}'}}\n"
+                + f"- {{name: other{n}, match: 'nothing-like-this-{n}'}}\n" * (n % 3)
+                + f"recordings: {{directory: {folder}, rotate: {1 + n % 2}s, rotate_size: {16 + n % 5}K, compress: {'true' if n % 10 < 7 else 'false'}}}\n")
+
+    d, files, gone, waiting = daemon(text(0)).ready(), Files(folder), [], []
+    for n in range(1, 101):
+        d.reload(text(n))
+        if n % 4 == 0:
+            waiting.append(counting_agent(agents, mark))
+        if n % 10 == 0:
+            wait_for("the agents in the recordings", lambda: {a.pid for a in waiting} <= files.pids())
+            for a in waiting:
+                a.stdin.write(b"go\n")
+                a.stdin.close()
+            gone, waiting = gone + waiting, []
+    for a in gone:
+        assert a.wait(HANG_S) == 0
+    said = d.end()
+    assert said.count("read anew") == 100 and len(said.splitlines()) == 100, said
+    all_files = files.all()
+    assert len(all_files) > 10
+    for lines in all_files:
+        whole(lines)
+    seqs = files.seqs()
+    assert seqs == list(range(len(seqs)))
+    sums = files.sums()
+    assert set(sums) == {a.pid for a in gone}
+    assert len(gone) == 25
+    for a in gone:
+        assert (sums[a.pid]["forks"], sums[a.pid]["execs"], sums[a.pid]["exits"]) == (CALLS, CALLS, CALLS + 1), a.pid
+    for path in files.paths():
+        r = reports(stakeout, path)
+        assert r["complete"] and not r.get("note"), r.get("note")
+        assert (path.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o640, 0o750)
+
+
+def test_rotation_keeps_within_its_size(daemon, sleeper, tmp_path):
+    folder, most = tmp_path / "recordings", 40 << 10
+    d = daemon(f"interval: 100ms\ntargets: [{{pid: {sleeper.pid}}}]\nrecordings: {{directory: {folder}, rotate_size: 4K, max_size: 40K, compress: false}}\n").ready()
+    files = Files(folder)
+    first = wait_for("the first file", files.paths)[0]
+    wait_for("more files", lambda: len(files.paths()) > 3)
+    wait_for("the oldest to make room", lambda: not first.exists())
+    stranger = folder / "stakeout-notes.txt"
+    stranger.write_text("mine")
+    second = files.paths()[1]
+    wait_for("the next one to make room", lambda: not second.exists())
+    assert sum(p.stat().st_blocks * 512 for p in files.paths()) <= most + 8192  # one interval may come between
+    assert d.end() == ""
+    assert stranger.read_text() == "mine"
+    for path in files.paths():
+        if path.suffix == ".ndjson":
+            whole(files.lines(path))
+    seqs = files.seqs()
+    assert seqs[0] > 0 and seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "stakeout-test", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_disk_full(daemon, stakeout, sleeper, small_disk):
+    """It goes on, says so once, and once more when it works again, with how many intervals are missing."""
+    d = daemon(f"interval: 100ms\ntargets: [{{pid: {sleeper.pid}}}]\nrecordings: {{directory: {small_disk}/r, max_size: 1G, compress: false}}\n").ready()
+    files, said = Files(small_disk / "r"), []
+    wait_for("some intervals", lambda: len(files.seqs()) > 3)
+    ballast = small_disk / "ballast"
+    with open(ballast, "wb", buffering=0) as f, pytest.raises(OSError):
+        while True:
+            f.write(bytes(4096))
+
+    def heard(pattern):
+        while not said or not re.search(pattern, said[-1]):
+            said.append(line_of_stderr(d.process))
+            assert said[-1], said
+        return said[-1]
+
+    line = heard("cannot write")
+    assert re.search(r"cannot write .*/stakeout-.*; intervals are not recorded until that works again: No space left on device$", line)
+    d.manager.forget()
+    for _ in range(8):
+        d.manager.hear("STATUS=1 agents, 0 records lost")
+    ballast.unlink()
+    missing = int(re.search(r"recordings work again; (\d+) intervals were not written$", heard("work again"))[1])
+    before = len(files.paths())
+    wait_for("intervals in the new file", lambda: len(files.lines(files.paths()[-1])) > 3)
+    assert d.end() == "" and len(said) == 2, said
+    assert before == len(files.paths()) == 2
+    torn, new = files.all()
+    whole(new)
+    last, first = [x["seq"] for x in torn if x["kind"] == "interval"][-1], new[0]["first_seq"]
+    assert first - last - 1 == missing > 5
+    assert files.paths()[0].read_bytes().endswith(b"\n")  # what was torn is cut off
+    assert "without its total" in reports(stakeout, files.paths()[0])["note"]
+
+
+def test_killed(daemon, stakeout, sleeper, tmp_path):
+    """What was written is good up to the last line, and the next daemon does not touch it."""
+    folder = tmp_path / "recordings"
+    text = f"interval: 100ms\ntargets: [{{pid: {sleeper.pid}}}]\nrecordings: {{directory: {folder}}}\n"
+    d, files = daemon(text).ready(), Files(folder)
+    wait_for("some intervals", lambda: len(files.seqs()) > 3)
+    d.process.kill()
+    d.process.wait()
+    (old,) = files.paths()
+    kept, intervals = old.read_bytes(), len(files.seqs())
+    assert reports(stakeout, old)["intervals"] == intervals
+    d = daemon(text).ready()
+    wait_for("another file", lambda: len(files.paths()) == 2 and len(files.all()) == 2)
+    assert d.end() == ""
+    assert old.read_bytes() == kept
+    whole(files.lines(files.paths()[1]))
+
+
+def test_awaited(daemon, agents, tmp_path):
+    """A process that is gone and a cgroup that is not there yet are no errors, neither at the start nor later."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[2] == "cgroup2"]
+    if not mounts:
+        pytest.skip("kernel: no cgroup v2 hierarchy is mounted")
+    folder, cgroup = tmp_path / "recordings", Path(mounts[0]) / f"stakeout-serve-{os.getpid()}"
+    d = daemon(f"interval: 100ms\ntargets: [{{pid: 4194303}}, {{name: late, cgroup: {cgroup.name}}}]\nrecordings: {{directory: {folder}}}\n").ready()
+    p = agents("sleep", "1000")
+    cgroup.mkdir()
+    try:
+        (cgroup / "cgroup.procs").write_text(str(p.pid))
+        wait_for("the process in the recordings", lambda: p.pid in Files(folder).pids())
+        assert d.end() == ""
+    finally:
+        p.kill()
+        p.wait()
+        wait_for("the cgroup to empty", lambda: not (cgroup / "cgroup.procs").read_text())
+        cgroup.rmdir()
+
+
+def test_watchdog(daemon, sleeper):
+    d = daemon(f"targets: [{{pid: {sleeper.pid}}}]\ninterval: 100ms\n", WATCHDOG_USEC="200000").ready()
+    for _ in range(3):
+        d.manager.hear("WATCHDOG=1")
+    assert d.end() == ""
+
+
+@pytest.mark.parametrize("text, says", [
+    ("targets: [{mach: x}]\n", r"stakeout.yaml:1: unknown key 'mach' \(did you mean 'match'\?\) in targets; there are name, match, pid, cgroup"),
+    ("targets: [{match: x}]\ninterval: 5d\n", r"stakeout.yaml:2: interval '5d' is out of range: 100ms to 1h"),
+    ("targets: [{match: \"\\e[31m\\n(\"}]\n", r"stakeout.yaml:1: targets.match '\?\[31m\?\(' is not a regular expression \(POSIX extended\): .*"),
+    ("targets\n\tx", r"stakeout.yaml:\d: .*"),
+])
+def test_bad_configuration(stakeout, text, says):
+    (stakeout.folder / "stakeout.yaml").write_text(text)
+    for more in [], ["--check-config"]:
+        done = stakeout("serve", "-c", "stakeout.yaml", *more)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert re.fullmatch(rf"stakeout: {says}\n", done.stderr.decode()), done.stderr
+
+
+@pytest.mark.parametrize("args, says", [
+    ([], r"no configuration: name it with -c FILE"),
+    (["-c"], r"-c needs a value: -c FILE"),
+    (["-c", "nowhere.yaml"], r"nowhere.yaml: No such file or directory"),
+    (["-c", "/dev/zero"], r"/dev/zero: not a regular file"),
+    (["--chekc-config"], r"unknown option '--chekc-config' \(did you mean '--check-config'\?\); `stakeout serve --help` lists the options"),
+])
+def test_bad_arguments(stakeout, args, says):
+    done = stakeout("serve", *args)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert re.fullmatch(f"stakeout: {says}\n", done.stderr.decode()), done.stderr
+
+
+def test_recordings_that_cannot_be(stakeout, sleeper, tmp_path):
+    (tmp_path / "file").write_text("")
+    (stakeout.folder / "c.yaml").write_text(f"targets: [{{pid: {sleeper.pid}}}]\nrecordings: {{directory: {tmp_path}/file}}\n")
+    done = stakeout("serve", "-c", "c.yaml")
+    assert done.returncode == 5
+    assert done.stderr.decode() == f"stakeout: recordings: {tmp_path}/file is not a directory\n"

@@ -827,6 +827,11 @@ static void gaps_and_differences(void **ctx)
 	assert_int_equal(read_text(HEADER AT(0, 1) TOTAL(1) AT(1, 1) TOTAL(1), &r, why, sizeof(why)), 0);
 	assert_int_equal(r->bad_lines, 2);
 	recording_free(r);
+	/* One that goes on from another file begins elsewhere. */
+	assert_int_equal(read_text("{\"kind\":\"header\",\"format\":\"stakeout/1\",\"first_seq\":7,\"agents\":[{\"id\":1}]}\n" AT(7, 1) AT(8, 1) TOTAL(2), &r, why,
+				   sizeof(why)), 0);
+	assert_string_equal(r->note, "");
+	recording_free(r);
 }
 
 static int stop_at_once(void *ctx, const struct interval_data *i)

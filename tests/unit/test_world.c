@@ -260,6 +260,45 @@ static void slots_are_used_again(void **ctx)
 	world_free(w);
 }
 
+/* A watching without end: agents that are over leave nothing behind. */
+static void agents_are_forgotten(void **ctx)
+{
+	struct world *w = start();
+	uint64_t now = S;
+	size_t bytes = 0;
+	int stays, len;
+
+	(void)ctx;
+	world_forgets(w);
+	stays = agent(w, ROOT);
+	for (int n = 0; n < 300; n++) {
+		int comes = agent(w, 1000 + n);
+		struct so_snap s = snap(stays, ROOT, ROOT, S, now + 10 * MS), c = snap(comes, 1000 + n, 1000 + n, now, now + 10 * MS);
+		const struct agent_data *const *all;
+
+		world_close_begin(w, now += 10 * MS);
+		world_snap(w, &s);
+		world_snap(w, &c);
+		world_close_end(w, false);
+		world_hold(w);
+		all = world_held(w, now, &len);
+		/* It, the one that stays, and the one before as ended. */
+		assert_int_equal(len, n ? 3 : 2);
+		for (int i = 0; i < len; i++) {
+			assert_int_equal(world_interval_infos(w)[i]->id, all[i]->id);
+			assert_int_equal(world_interval_infos(w)[i]->pid, all[i]->id ? 999 + all[i]->id : ROOT);
+			assert_int_equal(all[i]->alive, !all[i]->id || all[i]->id == n + 1);
+		}
+		do_exit(w, comes, 1000 + n, 1000 + n, 0, true, now + MS);
+		if (n == 10)
+			bytes = world_bytes(w);
+	}
+	assert_int_equal(world_agents(w), 301);
+	assert_in_range(world_places(w), 3, 5);
+	assert_int_equal(world_bytes(w), bytes);
+	world_free(w);
+}
+
 static void strangers_do_no_harm(void **ctx)
 {
 	static const uint8_t kinds[] = { SO_CYCLE, SO_CYCLE_LONG, SO_FORK, SO_EXEC, SO_EXIT, SO_CONNECT, SO_ACCEPT, SO_SEND, SO_RECV, SO_RETRANSMIT,
@@ -732,6 +771,7 @@ int main(void)
 		cmocka_unit_test(an_exec_by_another_thread),
 		cmocka_unit_test(a_number_in_use_again),
 		cmocka_unit_test(slots_are_used_again),
+		cmocka_unit_test(agents_are_forgotten),
 		cmocka_unit_test(strangers_do_no_harm),
 		cmocka_unit_test(cpu_time_never_shrinks_and_memory_is_bounded),
 		cmocka_unit_test(handshakes_are_waited_for),

@@ -74,6 +74,7 @@ void world_free(struct world *w)
 	free(w->interval);
 	free(w->total);
 	free(w->infos);
+	free(w->interval_infos);
 	free(w);
 }
 
@@ -94,6 +95,9 @@ static int world_grow(struct world *w)
 	if (!(p = realloc(w->infos, cap * sizeof(*w->infos))))
 		return -ENOMEM;
 	w->infos = p;
+	if (!(p = realloc(w->interval_infos, cap * sizeof(*w->interval_infos))))
+		return -ENOMEM;
+	w->interval_infos = p;
 	w->cap = cap;
 	return 0;
 }
@@ -582,7 +586,7 @@ static void agent_settle(struct world *w, struct agent *a)
 /* Nothing can come of it any more, and all that came has been told. */
 static bool agent_over(const struct agent *a)
 {
-	return !a->forgotten && !a->slot && !a->procs && !a->tasks && !a->spoke && a->limits_over;
+	return !a->forgotten && !a->slot && !a->procs && !a->tasks && !a->spoke;
 }
 
 /* A free place is an agent of which there is nothing to say. */
@@ -702,6 +706,7 @@ static void interval_finish(struct world *w, uint64_t upto_ns, uint64_t now_ns)
 		if (!w->forgets)
 			agent_data_merge(&a->total, d);
 		a->total.alive = a->alive;
+		w->interval_infos[w->interval_len] = &a->info;
 		w->interval[w->interval_len++] = d;
 	}
 	w->holding = false;
@@ -722,6 +727,11 @@ const struct agent_data *const *world_interval(struct world *w, int *ret_len)
 	w->finished = true;
 	*ret_len = w->interval_len;
 	return w->interval;
+}
+
+const struct agent_info *const *world_interval_infos(const struct world *w)
+{
+	return w->interval_infos;
 }
 
 const struct agent_data *const *world_total(const struct world *w, const struct agent_info *const **ret_infos, int *ret_len)

@@ -91,6 +91,8 @@ void world_close_end(struct world *w, bool last);
 const struct agent_data *const *world_interval(struct world *w, int *ret_len);
 /* CPU time of all agents in the interval just closed, in ns; before world_hold() or world_next(). */
 uint64_t world_cpu_ns(const struct world *w);
+/* Who they are, in the same order; after world_interval() or world_held(), and valid as long. */
+const struct agent_info *const *world_interval_infos(const struct world *w);
 /* After the closed interval has been written: begins the next one. */
 void world_next(struct world *w);
 /* Begins the next interval, with the one just closed held back. */

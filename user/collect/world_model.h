@@ -253,7 +253,7 @@ struct world {
 	uint64_t offcpu_min_ns, leak_age_ns;
 	uint64_t orphans;
 	const struct agent_data **interval, **total; /* room for cap entries each */
-	const struct agent_info **infos;
+	const struct agent_info **infos, **interval_infos;
 	int interval_len;
 };
 

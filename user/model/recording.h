@@ -149,6 +149,7 @@ struct header_data {
 	struct host_info host;
 	char start[64]; /* RFC 3339 with milliseconds */
 	double interval_s;
+	uint64_t first_seq; /* of the first interval: not 0 where a recording goes on in another file */
 	struct probe_state probes[PROBE_COUNT];
 	int probes_len;
 	const struct agent_info *agents;
@@ -159,6 +160,7 @@ struct interval_data {
 	uint64_t seq;
 	double start_s, end_s; /* since the header's start */
 	const struct agent_data *const *agents;
+	const struct agent_info *const *infos; /* in the same order; NULL when it comes from a file */
 	int agents_len;
 	struct observer_data observer;
 };
@@ -176,7 +178,9 @@ int recording_write_stacks(struct recording_writer *w, const struct stacks *s);
 int recording_write_interval(struct recording_writer *w, const struct interval_data *i);
 /* The same keys as an interval, with "kind":"total", plus "exit_code" for agents that ended (infos in the same order as agents). */
 int recording_write_total(struct recording_writer *w, const struct interval_data *i, const struct agent_info *const *infos);
-/* Closes; returns the first error of the writer's life (0 or negative errno, e.g. -ENOSPC). NULL is accepted. */
+/* What is in the file by now, in bytes, after whole lines. */
+uint64_t recording_bytes(const struct recording_writer *w);
+/* Closes; a line that was torn by an error is cut off again, if it can be. Returns the first error of the writer's life (0 or negative errno, e.g. -ENOSPC). NULL is accepted. */
 int recording_close(struct recording_writer *w);
 
 /* Reading. The whole file is summed as it streams by, so that memory does not grow with its length. */

@@ -249,6 +249,8 @@ int parse_header(struct parser *p, const json_t *obj, struct header_data *h)
 	if (!err)
 		err = take_seconds(r, obj, "interval_s", &h->interval_s);
 	if (!err)
+		err = take_u64(r, obj, "first_seq", &h->first_seq);
+	if (!err)
 		err = take_child(r, obj, "probes", JSON_ARRAY, &probes);
 	if (err)
 		return err;

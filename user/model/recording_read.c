@@ -277,6 +277,7 @@ static int take_header(struct reader *r, const json_t *obj)
 		return -EPROTONOSUPPORT;
 	}
 	err = parse_header(&r->parser, obj, &r->rec.header);
+	r->next_seq = r->rec.header.first_seq;
 	if (!err)
 		err = take_child(why, obj, "agents", JSON_ARRAY, &agents);
 	if (err)

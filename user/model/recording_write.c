@@ -18,6 +18,7 @@ struct recording_writer {
 	int fd;
 	bool owns_fd;
 	int err; /* the first one; nothing is written after it, so a torn line stays the last */
+	uint64_t written, whole; /* bytes; whole: up to the last line that is */
 	struct json_text json; /* the line */
 	uint32_t frames_told, stacks_told; /* numbers below are written */
 	bool probe_on[PROBE_COUNT];
@@ -38,6 +39,7 @@ static int write_all(struct recording_writer *w, const void *data, size_t len)
 			return w->err = n < 0 ? -errno : -EIO;
 		p += n;
 		len -= (size_t)n;
+		w->written += (uint64_t)n;
 	}
 	return 0;
 }
@@ -75,7 +77,10 @@ static int line_end(struct recording_writer *w)
 		return w->err = -ENOMEM;
 	if (w->json.len > UINT32_MAX)
 		return w->err = -EFBIG; /* zlib counts a call's input in 32 bits; no reader would take such a line anyway */
-	return w->gzip ? write_deflated(w, Z_SYNC_FLUSH) : write_all(w, w->json.text, w->json.len);
+	if (w->gzip ? write_deflated(w, Z_SYNC_FLUSH) : write_all(w, w->json.text, w->json.len))
+		return w->err;
+	w->whole = w->written;
+	return 0;
 }
 
 int recording_write_header(struct recording_writer *w, const struct header_data *h)
@@ -95,6 +100,8 @@ int recording_write_header(struct recording_writer *w, const struct header_data 
 	put_close(j, "}");
 	put_string(j, "start", h->start);
 	put_fraction(j, "interval_s", h->interval_s);
+	if (h->first_seq)
+		put_u64(j, "first_seq", h->first_seq);
 	memset(w->probe_on, 0, sizeof(w->probe_on));
 	put_open(j, "probes", "[");
 	for (int i = 0; i < h->probes_len; i++) {
@@ -215,6 +222,21 @@ out:
 	return NULL;
 }
 
+uint64_t recording_bytes(const struct recording_writer *w)
+{
+	return w->whole;
+}
+
+/* Only of a regular file, and only of what was written now. */
+static void torn_cut(const struct recording_writer *w)
+{
+	struct stat st;
+
+	if (w->owns_fd && w->written > w->whole && !fstat(w->fd, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size == w->written &&
+	    ftruncate(w->fd, (off_t)w->whole))
+		return; /* readers know what to make of it */
+}
+
 int recording_close(struct recording_writer *w)
 {
 	int err;
@@ -226,6 +248,8 @@ int recording_close(struct recording_writer *w)
 		write_deflated(w, Z_FINISH);
 	if (w->gzip)
 		deflateEnd(&w->deflate);
+	if (w->err)
+		torn_cut(w);
 	if (w->owns_fd && close(w->fd) && !w->err)
 		w->err = -errno;
 	err = w->err;

@@ -260,13 +260,15 @@ static int headers_take(const struct load *l, config_place mapping)
 
 static int pairs_check(const struct load *l, config_place root)
 {
-	const struct config *c = &l->o->config;
+	struct config *c = &l->o->config;
 	config_place prometheus = config_file_key(l->o->file, root, "prometheus");
 
 	if (!c->prometheus.user != !c->prometheus.password_file)
 		return BLAME(l, prometheus, "prometheus.user and prometheus.password_file go together");
 	if (!c->prometheus.tls_certificate != !c->prometheus.tls_key)
 		return BLAME(l, prometheus, "prometheus.tls_certificate and prometheus.tls_key go together");
+	if (l->o->raw->recordings && !l->o->raw->recordings->rotate_size && c->recordings.rotate_bytes > c->recordings.max_bytes / 4)
+		c->recordings.rotate_bytes = c->recordings.max_bytes / 4; /* the default is not to be in anybody's way */
 	if (c->recordings.directory && c->recordings.max_bytes < c->recordings.rotate_bytes)
 		return BLAME(l, config_file_key(l->o->file, root, "recordings"), "recordings.max_size is less than recordings.rotate_size: not even one file has room");
 	if (l->o->raw->recordings && !c->recordings.directory)
@@ -343,6 +345,86 @@ int config_load(const char *path, struct config **ret, char *why, size_t why_len
 	}
 	*ret = &o->config;
 	return 0;
+}
+
+/* --- what changed --- */
+
+static bool texts_same(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+static bool key_same(const struct key *k, const void *a, const void *b)
+{
+	const char *in_a = a ? *(const char *const *)((const char *)a + k->raw) : NULL;
+	const char *in_b = b ? *(const char *const *)((const char *)b + k->raw) : NULL;
+
+	return texts_same(in_a, in_b);
+}
+
+static bool keys_same(const struct key *keys, const void *a, const void *b)
+{
+	for (; keys->name; keys++)
+		if (!key_same(keys, a, b))
+			return false;
+	return true;
+}
+
+static bool lists_same(const char *const *a, unsigned a_len, const char *const *b, unsigned b_len)
+{
+	if (a_len != b_len)
+		return false;
+	for (unsigned i = 0; i < a_len; i++)
+		if (!texts_same(a[i], b[i]))
+			return false;
+	return true;
+}
+
+static bool labels_same(const struct config *a, const struct config *b)
+{
+	if (a->labels_len != b->labels_len)
+		return false;
+	for (int i = 0; i < a->labels_len; i++)
+		if (strcmp(a->labels[i].name, b->labels[i].name) || strcmp(a->labels[i].value, b->labels[i].value))
+			return false;
+	return true;
+}
+
+bool config_same(const struct config *a, const struct config *b, enum config_section section)
+{
+	const struct raw_config *in_a = ((struct owner *)a->owner)->raw, *in_b = ((struct owner *)b->owner)->raw;
+
+	if (!labels_same(a, b))
+		return false;
+	switch (section) {
+	case CONFIG_RECORDINGS:
+		return keys_same(recordings_keys, in_a->recordings, in_b->recordings);
+	case CONFIG_PROMETHEUS:
+		return !b->prometheus.password_file && !b->prometheus.tls_key && keys_same(prometheus_keys, in_a->prometheus, in_b->prometheus);
+	case CONFIG_OTLP:
+		return keys_same(otlp_keys, in_a->otlp, in_b->otlp) &&
+		       lists_same(a->otlp.headers, (unsigned)a->otlp.headers_len, b->otlp.headers, (unsigned)b->otlp.headers_len);
+	}
+	return false;
+}
+
+const char *config_fixed(const struct config *a, const struct config *b, char *buf, size_t buf_len)
+{
+	const struct raw_config *in_a = ((struct owner *)a->owner)->raw, *in_b = ((struct owner *)b->owner)->raw;
+	const char *names[ARRAY_SIZE(watch_keys) + 2];
+	int n = 0;
+
+	for (const struct key *k = watch_keys; k->name; k++)
+		if (!key_same(k, in_a, in_b))
+			names[n++] = k->name;
+	if (!lists_same(in_a->probes, in_a->probes_count, in_b->probes, in_b->probes_count))
+		names[n++] = "probes";
+	if (!lists_same(in_a->peers, in_a->peers_count, in_b->peers, in_b->peers_count))
+		names[n++] = "peers";
+	*buf = '\0';
+	for (int i = 0; i < n; i++)
+		snprintf(buf + strlen(buf), buf_len - strlen(buf), "%s%s", i ? ", " : "", names[i]);
+	return buf;
 }
 
 void config_free(struct config *c)

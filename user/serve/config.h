@@ -60,4 +60,10 @@ struct config {
 int config_load(const char *path, struct config **ret, char *why, size_t why_len);
 void config_free(struct config *c);
 
+enum config_section { CONFIG_RECORDINGS, CONFIG_PROMETHEUS, CONFIG_OTLP };
+/* Both say the same of an output's section and of what all outputs use. Files that they name may have changed all the same: certificates, passwords; then they don't. */
+bool config_same(const struct config *a, const struct config *b, enum config_section section);
+/* Lists keys in which they differ and that a running session can't change; "": none. Returns buf. */
+const char *config_fixed(const struct config *a, const struct config *b, char *buf, size_t buf_len);
+
 #endif

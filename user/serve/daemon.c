@@ -11,6 +11,7 @@
 #include "lib/util.h"
 #include "serve/notify.h"
 #include "serve/outputs.h"
+#include "serve/recordings.h"
 #include "watch/session.h"
 
 #define KEEP_S 120 /* agents that have ended are told of for so long: two scrapes a minute apart see their last figures */
@@ -19,6 +20,9 @@ struct daemon {
 	const char *path; /* of the configuration */
 	struct config *config;
 	struct config *first; /* the one that the session began with: it borrows from that */
+	struct config **old; /* those that were in force before, as long as somebody uses them */
+	int old_len;
+	struct recordings *recordings; /* NULL: none are asked for */
 	struct session *session;
 	struct live live;
 	pthread_mutex_t lock;
@@ -65,10 +69,11 @@ static int on_interval(void *ctx, const struct interval_data *i, const struct st
 	struct daemon *d = ctx;
 	int err;
 
-	(void)stacks;
 	pthread_mutex_lock(&d->lock);
 	err = live_interval(&d->live, i);
 	pthread_mutex_unlock(&d->lock);
+	if (d->recordings)
+		recordings_interval(d->recordings, &d->live.header, i, stacks);
 	if (!err)
 		outputs_interval(&d->outputs);
 	return live_err(err);
@@ -90,7 +95,7 @@ static int on_watchdog(void *ctx)
 
 	if (read(d->watchdog_fd, &expired, sizeof(expired)) < 0)
 		return 0;
-	if (silence_ns < (uint64_t)(d->config->watch.interval_s * 1e9) + d->watchdog_ns)
+	if (silence_ns < (uint64_t)(d->first->watch.interval_s * 1e9) + d->watchdog_ns)
 		notify_send("WATCHDOG=1");
 	return 0;
 }
@@ -112,33 +117,73 @@ static int watchdog_start(struct daemon *d)
 	return session_fd_add(d->session, d->watchdog_fd, on_watchdog, d);
 }
 
+/* 0, or negative errno after telling. Those that there are go on when it fails. */
+static int recordings_apply(struct daemon *d, const struct config *c)
+{
+	char why[512];
+	int err = 0;
+
+	if (!c->recordings.directory) {
+		recordings_close(d->recordings);
+		d->recordings = NULL;
+	} else if (d->recordings) {
+		err = recordings_change(d->recordings, &c->recordings, why, sizeof(why));
+	} else {
+		err = recordings_open(&c->recordings, session_start_ns(d->session), &d->recordings, why, sizeof(why));
+	}
+	return err ? log_err(0, "recordings: %s", why), err : 0;
+}
+
+static void targets_await(struct config *c)
+{
+	for (int i = 0; i < c->targets_len; i++)
+		c->targets[i].awaited = true;
+}
+
+/* The session keeps what it began with, outputs what they were opened with. */
+static void config_replace(struct daemon *d, struct config *fresh)
+{
+	struct config **old = reallocarray(d->old, d->old_len + 1, sizeof(*old));
+	struct output_context c;
+	int kept = 0;
+
+	if (old) { /* else it leaks, which is not our worst problem then */
+		d->old = old;
+		d->old[d->old_len++] = d->config;
+	}
+	d->config = fresh;
+	c = context_of(d);
+	outputs_change(&d->outputs, &c);
+	for (int i = 0; i < d->old_len; i++)
+		if (d->old[i] == d->first || outputs_use(&d->outputs, d->old[i]))
+			d->old[kept++] = d->old[i];
+		else
+			config_free(d->old[i]);
+	d->old_len = kept;
+}
+
 static void reload(struct daemon *d)
 {
 	struct config *fresh;
-	struct output_context c;
-	char why[1024];
+	char why[1024], fixed[256];
 
-	notify_send("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(clock_ns() / 1000));
 	if (config_load(d->path, &fresh, why, sizeof(why))) {
 		log_warn("%s; the configuration stays as it was", why);
-	} else {
-		struct config *old = d->config;
-
-		for (int i = 0; i < fresh->targets_len; i++)
-			fresh->targets[i].awaited = true;
-		if (session_targets(d->session, fresh->targets, fresh->targets_len, why, sizeof(why))) {
-			log_warn("%s: %s; the configuration stays as it was", d->path, why);
-			config_free(fresh);
-		} else {
-			d->config = fresh;
-			c = context_of(d);
-			outputs_change(&d->outputs, &c);
-			if (old != d->first)
-				config_free(old);
-			log_info("%s: read anew", d->path);
-		}
+		return;
 	}
-	notify_send("READY=1");
+	fresh->watch.interval_s = d->first->watch.interval_s; /* outputs look at it; see config_fixed() */
+	targets_await(fresh);
+	if (session_targets(d->session, fresh->targets, fresh->targets_len, why, sizeof(why))) {
+		log_warn("%s: %s; the configuration stays as it was", d->path, why);
+		config_free(fresh);
+		return;
+	}
+	recordings_apply(d, fresh);
+	config_replace(d, fresh);
+	if (*config_fixed(d->first, fresh, fixed, sizeof(fixed)))
+		log_warn("%s: read anew, but a restart is needed for changes of: %s", d->path, fixed);
+	else
+		log_info("%s: read anew", d->path);
 }
 
 static int on_signal(void *ctx, int signo)
@@ -149,7 +194,9 @@ static int on_signal(void *ctx, int signo)
 		notify_send("STOPPING=1");
 		return 1;
 	}
+	notify_send("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(clock_ns() / 1000));
 	reload(d);
+	notify_send("READY=1");
 	return 0;
 }
 
@@ -160,8 +207,7 @@ static int session_start(struct daemon *d, const struct session_listener *l)
 	int status;
 
 	watch.stays = true;
-	for (int i = 0; i < d->config->targets_len; i++)
-		d->config->targets[i].awaited = true;
+	targets_await(d->config);
 	d->session = session_new(&watch, l);
 	if (!d->session)
 		return log_err(-ENOMEM, "cannot start"), EXIT_DENIED;
@@ -181,7 +227,7 @@ static int run(struct daemon *d)
 
 	if (status)
 		return status;
-	if (outputs_open(&d->outputs, &c))
+	if (recordings_apply(d, d->config) || outputs_open(&d->outputs, &c))
 		return EXIT_OUTPUT;
 	d->closed_ns = clock_ns();
 	err = watchdog_start(d);
@@ -203,11 +249,13 @@ int daemon_run(const char *path)
 	live_init(&d.live, KEEP_S);
 	status = run(&d);
 	outputs_close(&d.outputs);
+	recordings_close(d.recordings);
 	session_free(d.session);
 	live_fini(&d.live);
 	cleanup_close(&d.watchdog_fd);
-	if (d.config != d.first)
-		config_free(d.config);
-	config_free(d.first);
+	for (int i = 0; i < d.old_len; i++)
+		config_free(d.old[i]);
+	free(d.old);
+	config_free(d.config);
 	return status;
 }

@@ -10,18 +10,20 @@
 struct outputs { /* zero-initialised: none are open */
 	struct output_slot {
 		void *output; /* NULL: not asked for, or it could not be opened */
+		struct output_context context; /* as it knows it */
 		bool ailing; /* it failed, and that has been told */
 		bool missing; /* it could not be opened: it is tried again */
 	} slots[OUTPUTS_MAX];
-	struct output_context context;
 };
 
 /* Opens all that the configuration asks for. What can't be opened is told, by its last line in why, and tried again with each interval. 0, or the first negative errno. */
 int outputs_open(struct outputs *o, const struct output_context *c);
 /* A new interval is in live. What fails is told once, and once that it works again. */
 void outputs_interval(struct outputs *o);
-/* Another configuration from now on: those it says the same of go on as they are. c as in outputs_open(); what the old one pointed to may go afterwards. */
+/* Another configuration from now on: outputs it says the same of go on as they are, with the one that they know. */
 void outputs_change(struct outputs *o, const struct output_context *c);
+/* Whether an output still uses it. */
+bool outputs_use(const struct outputs *o, const struct config *c);
 void outputs_close(struct outputs *o);
 /* How many are open. */
 int outputs_count(const struct outputs *o);

@@ -198,6 +198,7 @@ static int held_tell(struct session *s)
 	if (bytes < 0)
 		return log_err(bytes, "cannot read records");
 	s->held.agents = world_held(s->world, now, &s->held.agents_len);
+	s->held.infos = world_interval_infos(s->world);
 	return interval_tell(s, &s->held);
 }
 
@@ -243,6 +244,7 @@ static int interval_end(struct session *s, bool last)
 	progress_tell(s, &i.observer, i.end_s - i.start_s);
 	if (last) {
 		i.agents = world_interval(s->world, &i.agents_len);
+		i.infos = world_interval_infos(s->world);
 		return interval_tell(s, &i);
 	}
 	world_hold(s->world);
@@ -608,6 +610,11 @@ void session_view_free(struct recording *r)
 	if (r)
 		free(r->agents);
 	free(r);
+}
+
+uint64_t session_start_ns(const struct session *s)
+{
+	return s->start_ns;
 }
 
 uint64_t session_intervals(const struct session *s)

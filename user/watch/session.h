@@ -56,6 +56,8 @@ int session_run(struct session *s);
 /* All so far as a recording, after session_run(), for reports. It lends what the session has: free it by session_view_free(), before the session. NULL when out of memory. */
 struct recording *session_view(const struct session *s);
 void session_view_free(struct recording *r);
+/* When watching began (CLOCK_MONOTONIC): the header's start. */
+uint64_t session_start_ns(const struct session *s);
 /* Intervals told so far. */
 uint64_t session_intervals(const struct session *s);
 /* Says so when a command that was started outlives the watching. */
