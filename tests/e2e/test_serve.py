@@ -3,11 +3,13 @@
 import collections
 import json
 import os
+import queue
 import re
 import select
 import signal
 import socket
 import subprocess
+import threading
 import zlib
 from pathlib import Path
 
@@ -25,31 +27,40 @@ class Manager:
     """What systemd is to a service: it hears what the service says."""
 
     def __init__(self, folder):
-        self.path = folder / "notify"
+        self.path, self.queue, self.heard = folder / "notify", queue.Queue(), []
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(self.path))
-        self.socket.settimeout(HANG_S)
-        self.heard = []
+        self.thread = threading.Thread(target=self.listen, daemon=True)
+        self.thread.start()
+
+    def listen(self):
+        while message := self.socket.recv(4096).decode():
+            self.queue.put(message)
 
     def forget(self):
         """What was said up to now."""
-        while select.select([self.socket], [], [], 0)[0]:
-            self.socket.recv(4096)
+        while not self.queue.empty():
+            self.queue.get()
 
     def hear(self, what):
         """Waits for a message with this line in it."""
         while True:
-            message = self.socket.recv(4096).decode()
-            self.heard.append(message)
-            if what in message.split("\n"):
-                return message
+            self.heard.append(self.queue.get(timeout=HANG_S))
+            if what in self.heard[-1].split("\n"):
+                return self.heard[-1]
+
+    def close(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(b"", str(self.path))
+        self.thread.join()
+        self.socket.close()
 
 
 @pytest.fixture
 def manager(tmp_path):
     m = Manager(tmp_path)
     yield m
-    m.socket.close()
+    m.close()
 
 
 class Daemon:
@@ -214,7 +225,7 @@ def test_reload_loses_nothing(daemon, stakeout, agents, tmp_path):
     said = d.end()
     assert said.count("read anew") == 100 and len(said.splitlines()) == 100, said
     all_files = files.all()
-    assert len(all_files) > 10
+    assert len(all_files) > 3
     for lines in all_files:
         whole(lines)
     seqs = files.seqs()
@@ -341,7 +352,7 @@ def test_watchdog(daemon, sleeper):
 
 
 @pytest.mark.parametrize("text, says", [
-    ("targets: [{mach: x}]\n", r"stakeout.yaml:1: unknown key 'mach' \(did you mean 'match'\?\) in targets; there are name, match, pid, cgroup"),
+    ("targets: [{mach: x}]\n", r"stakeout.yaml:1: unknown key 'mach' \(did you mean 'match'\?\) in targets; there are name, match, pid, cgroup, container"),
     ("targets: [{match: x}]\ninterval: 5d\n", r"stakeout.yaml:2: interval '5d' is out of range: 100ms to 1h"),
     ("targets: [{match: \"\\e[31m\\n(\"}]\n", r"stakeout.yaml:1: targets.match '\?\[31m\?\(' is not a regular expression \(POSIX extended\): .*"),
     ("targets\n\tx", r"stakeout.yaml:\d: .*"),

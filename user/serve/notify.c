@@ -2,6 +2,7 @@
 #include "serve/notify.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,15 @@
 #include <sys/un.h>
 
 #include "lib/util.h"
+
+/* A state must arrive, though not at any price; the next status or ping comes soon anyway. */
+static void patience_set(int fd, const char *text)
+{
+	bool state = strncmp(text, "STATUS=", 7) && strncmp(text, "WATCHDOG=", 9);
+	struct timeval most = { .tv_sec = state, .tv_usec = state ? 0 : 1 };
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most));
+}
 
 void notify_send(const char *fmt, ...)
 {
@@ -28,9 +38,11 @@ void notify_send(const char *fmt, ...)
 	memcpy(to.sun_path, path, len);
 	if (*path == '@') /* the abstract namespace */
 		to.sun_path[0] = '\0';
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd >= 0)
-		sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&to, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	patience_set(fd, text);
+	sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&to, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
 }
 
 uint64_t notify_watchdog_ns(void)
