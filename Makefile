@@ -5,6 +5,10 @@ CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
 prefix ?= /usr/local
 DESTDIR ?=
+sysconfdir ?= /etc
+unitdir ?= $(prefix)/lib/systemd/system
+# Where Debian's zsh looks.
+zshdir ?= $(prefix)/share/zsh/$(if $(filter /usr,$(prefix)),vendor-completions,site-functions)
 O ?= build
 ifeq ($(origin CC),default)
 CC := gcc
@@ -36,7 +40,7 @@ obj = $(patsubst %.c,$(O)/%.o,$(1))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all test unit live e2e bench demo install uninstall clean deps help test-kernels format arm64 bpf
+.PHONY: all test unit live e2e bench demo install uninstall man deb clean deps help test-kernels format arm64 bpf
 
 all: $(O)/stakeout ## build the program (build/stakeout)
 
@@ -123,11 +127,53 @@ demo: ## build, observe the demo agent for some seconds, show the report
 deps: ## say which packages are missing
 	$(Q)tools/install-deps --check build test
 
-install: all ## install into $(DESTDIR)$(prefix)
-	install -D -m 755 $(O)/stakeout $(DESTDIR)$(prefix)/bin/stakeout
+# What the program says of itself, as manual pages and completions.
+MAN := $(patsubst tools/man/%.in,$(O)/man/%,$(wildcard tools/man/*.in))
+COMPLETIONS := $(addprefix $(O)/completions/,stakeout.bash _stakeout stakeout.fish)
 
-uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(prefix)/bin/stakeout
+man: $(MAN) $(COMPLETIONS) ## make the manual pages and completions (build/man, build/completions)
+
+$(MAN) &: $(O)/stakeout tools/man/generate tools/man/program.py $(wildcard tools/man/*.in) README.md user/serve/config.def include/version.h
+	$(call say,MAN,$(O)/man)
+	$(Q)tools/man/generate $(O)/stakeout $(O)/man
+
+$(COMPLETIONS) &: $(O)/stakeout tools/completions/generate tools/man/program.py
+	$(call say,COMPL,$(O)/completions)
+	$(Q)tools/completions/generate $(O)/stakeout $(O)/completions
+
+UNITS := $(wildcard tools/systemd/*.service)
+CONFIG := $(wildcard tools/systemd/stakeout.yaml)
+PREFIXED := $(DESTDIR)$(prefix)
+
+install: all man ## install into $(DESTDIR)$(prefix), the daemon's configuration into $(DESTDIR)$(sysconfdir)
+	install -D -m 755 $(O)/stakeout $(PREFIXED)/bin/stakeout
+	$(foreach page,$(MAN),install -D -m 644 $(page) $(PREFIXED)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
+	install -D -m 644 $(O)/completions/stakeout.bash $(PREFIXED)/share/bash-completion/completions/stakeout
+	install -D -m 644 $(O)/completions/_stakeout $(DESTDIR)$(zshdir)/_stakeout
+	install -D -m 644 $(O)/completions/stakeout.fish $(PREFIXED)/share/fish/vendor_completions.d/stakeout.fish
+	install -D -m 644 README.md $(PREFIXED)/share/doc/stakeout/README.md
+	$(foreach unit,$(UNITS),install -d $(DESTDIR)$(unitdir) && sed 's|/usr/local/bin/|$(prefix)/bin/|g; s|/etc/stakeout/|$(sysconfdir)/stakeout/|g' $(unit) > $(DESTDIR)$(unitdir)/$(notdir $(unit)) &&) true
+	$(foreach file,$(CONFIG),[ -e $(DESTDIR)$(sysconfdir)/stakeout/$(notdir $(file)) ] || install -D -m 640 $(file) $(DESTDIR)$(sysconfdir)/stakeout/$(notdir $(file)) &&) true
+
+uninstall: ## remove what install put there, but for a configuration that was changed
+	rm -f $(PREFIXED)/bin/stakeout $(foreach page,$(MAN),$(PREFIXED)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
+		$(PREFIXED)/share/bash-completion/completions/stakeout $(DESTDIR)$(zshdir)/_stakeout \
+		$(PREFIXED)/share/fish/vendor_completions.d/stakeout.fish $(PREFIXED)/share/doc/stakeout/README.md \
+		$(foreach unit,$(UNITS),$(DESTDIR)$(unitdir)/$(notdir $(unit)))
+	$(foreach file,$(CONFIG),! cmp -s $(file) $(DESTDIR)$(sysconfdir)/stakeout/$(notdir $(file)) || rm -f $(DESTDIR)$(sysconfdir)/stakeout/$(notdir $(file)) &&) true
+	rmdir $(PREFIXED)/share/doc/stakeout $(DESTDIR)$(sysconfdir)/stakeout 2>/dev/null || true
+
+VERSION = $(shell sed -n 's/.*STAKEOUT_VERSION "\(.*\)"/\1/p' include/version.h)
+DEB_TREE := $(O)/deb/tree
+SINCE = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),$(shell date +%s))
+deb: all man ## make a Debian package of what is built (build/deb)
+	$(Q)rm -rf $(O)/deb
+	$(Q)mkdir -p $(DEB_TREE)
+	$(Q)cp -r tools/debian $(DEB_TREE)/debian
+	$(Q)sed 's/@VERSION@/$(VERSION)/; s/@DATE@/'"$$(LC_ALL=C date -u -R -d @$(SINCE))"/ tools/debian/changelog > $(DEB_TREE)/debian/changelog
+	$(Q)cd $(DEB_TREE) && SOURCE='$(CURDIR)' O='$(abspath $(O))' dpkg-buildpackage --build=binary --no-sign --no-check-builddeps $(if $(V),,>/dev/null)
+	$(Q)rm -rf $(DEB_TREE)
+	@ls $(O)/deb/*.deb
 
 arm64: ## build the kernel side for arm64 (into build/arm64)
 	$(Q)$(MAKE) --no-print-directory O=$(O)/arm64 ARCH=aarch64 bpf
