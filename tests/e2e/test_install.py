@@ -146,9 +146,11 @@ class Terminal:
         os.waitpid(self.pid, 0)
 
 
-@pytest.fixture(params=["bash", "zsh"])
-def shell(request, installed, tmp_path):
-    """What a line becomes when Tab is pressed at its end."""
+@pytest.fixture(scope="module", params=["bash", "zsh"])
+def shell(request, installed, tmp_path_factory):
+    """What a line becomes when Tab is pressed at its end; in the folder is a recording."""
+    tmp_path = tmp_path_factory.mktemp("shell")
+    (tmp_path / "recording.ndjson").touch()
     share = installed / "opt/it/share"
     if request.param == "bash":
         terminal = Terminal(tmp_path, "bash", "--norc", "--noprofile", "-i")
@@ -179,8 +181,7 @@ def shell(request, installed, tmp_path):
     ("stakeout record -o ./rec", "stakeout record -o ./recording.ndjson"),
     ("stakeout serve --check", "stakeout serve --check-config"),
 ])
-def test_completed(shell, tmp_path, line, whole):
-    (tmp_path / "recording.ndjson").touch()
+def test_completed(shell, line, whole):
     said = shell(line)
     assert re.findall(r"^<(.*)>\r?$", said, re.M)[:-1] == whole.split(), said
 
