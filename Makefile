@@ -79,6 +79,15 @@ $(O)/proto/%.o: $(O)/proto/%.c
 # Only sinks see the messages.
 $(call obj,$(wildcard user/sink/*.c)) $(patsubst %.c,$(O)/san/%.o,$(wildcard user/sink/*.c)) $(O)/san/tests/unit/test_prometheus.o: $(PROTO:=.h)
 
+# The HTML report's page, with its styles and programs.
+HTML_PAGE := $(O)/html/page.h
+$(HTML_PAGE): tools/html-page $(wildcard user/sink/html/*)
+	$(call say,PAGE,$@)
+	@mkdir -p $(@D)
+	$(Q)tools/html-page > $@
+
+$(O)/user/sink/html.o $(O)/san/user/sink/html.o: $(HTML_PAGE)
+
 $(O)/stakeout: $(call obj,user/main.c $(USER_SRC)) $(PROTO_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDFLAGS) $(LIBS)
@@ -196,7 +205,7 @@ fuzz: $(FUZZ) ## fuzz what reads foreign data (FUZZ_S=60 seconds a target)
 	$(Q)for f in $(FUZZ); do mkdir -p $$f.corpus && ASAN_OPTIONS=detect_leaks=1 $$f -max_total_time=$(FUZZ_S) -rss_limit_mb=2048 \
 		-print_final_stats=1 -artifact_prefix=$$f- $$f.corpus $$(d=tests/fuzz/$$(basename $$f).seeds; [ -d $$d ] && echo $$d) || exit 1; done
 
-$(O)/fuzz/%: tests/fuzz/%.c $(PURE_SRC) $(PROTO:=.c)
+$(O)/fuzz/%: tests/fuzz/%.c $(PURE_SRC) $(PROTO:=.c) | $(HTML_PAGE)
 	$(call say,FUZZ,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) $(CFLAGS_ALL) $(SAN_FLAGS) -fsanitize=fuzzer $^ -o $@ -ldw -lelf -liberty -llzma -ljansson -lprotobuf-c -lcyaml -lyaml -lz -lm

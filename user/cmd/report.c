@@ -10,6 +10,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/options.h"
+#include "cmd/report_html.h"
 #include "judge/outlooks.h"
 #include "lib/log.h"
 #include "lib/util.h"
@@ -26,6 +27,7 @@ struct report_options {
 	int hist; /* metric, or -1 */
 	int folded; /* enum sample_id, or -1 */
 	const char *pprof; /* file, "-": standard output; NULL: none */
+	const char *html; /* likewise */
 	bool force;
 	int width; /* 0: as the terminal */
 	const char *agent;
@@ -64,6 +66,8 @@ static int help(void)
 	       "  --hist NAME        draw the histogram NAME of each agent, e.g. runq_ns\n"
 	       "  --folded [SAMPLES] stacks for flame graphs, one a line; cpu_ns unless named\n"
 	       "  --pprof OUT        all stacks as a profile for pprof, into the file OUT (gzip)\n"
+	       "  --html OUT         the report as a page for browsers: one file that needs nothing\n"
+	       "                     else, with charts over time\n"
 	       "  --force            overwrite OUT\n"
 	       "  --agent ID|NAME    this agent only\n"
 	       "  --json             the same figures for programs: one JSON object a file\n"
@@ -147,14 +151,16 @@ static int complain(char **argv, int c)
 /* What can't be asked for together. -1 to go on. */
 static int check(int files, const struct report_options *o)
 {
-	int shapes = o->json + (o->hist >= 0) + (o->folded >= 0) + (o->pprof != NULL);
+	int shapes = o->json + (o->hist >= 0) + (o->folded >= 0) + (o->pprof != NULL) + (o->html != NULL);
 
 	if (!files)
 		log_err(0, "report needs the name of a recording (see stakeout report --help)");
 	else if (o->json && o->hist >= 0 && shapes == 2)
 		log_err(0, "--hist and --json exclude each other: the JSON has the figures of all histograms");
 	else if (shapes > 1)
-		log_err(0, "--json, --hist, --folded and --pprof exclude each other");
+		log_err(0, "--json, --hist, --folded, --pprof and --html exclude each other");
+	else if (o->html && files > 1)
+		log_err(0, "--html makes a page of one recording");
 	else if (o->pprof && files > 1)
 		log_err(0, "--pprof makes a profile of one recording (pprof itself adds profiles up)");
 	else
@@ -168,7 +174,8 @@ static int parse(int argc, char **argv, struct report_options *o)
 	static const struct option rows[] = {
 		{ "json", no_argument, NULL, 'j' },	   { "hist", required_argument, NULL, 'H' }, { "agent", required_argument, NULL, 'a' },
 		{ "folded", optional_argument, NULL, 'F' }, { "pprof", required_argument, NULL, 'p' }, { "force", no_argument, NULL, 'f' },
-		{ "width", required_argument, NULL, 'w' },  { "help", no_argument, NULL, 'h' },	      { 0 },
+		{ "width", required_argument, NULL, 'w' },  { "help", no_argument, NULL, 'h' },	      { "html", required_argument, NULL, 'M' },
+		{ 0 },
 	};
 	long long width;
 	int c;
@@ -194,6 +201,9 @@ static int parse(int argc, char **argv, struct report_options *o)
 			break;
 		case 'p':
 			o->pprof = optarg;
+			break;
+		case 'M':
+			o->html = optarg;
 			break;
 		case 'f':
 			o->force = true;
@@ -314,7 +324,29 @@ static int report_pprof(const struct recording *r, const char *path, const struc
 	return err ? EXIT_OUTPUT : EXIT_DONE;
 }
 
-static int report_show(const struct recording *r, const char *path, const struct report_options *o, const struct outlooks *outlooks, bool titled)
+/* What is made of the intervals as they stream by. */
+struct over_time {
+	struct outlooks outlooks;
+	struct html_bins *bins; /* owned; NULL: nobody asks for them */
+};
+
+static int over_time_interval(void *ctx, const struct interval_data *i)
+{
+	struct over_time *t = ctx;
+	int err = outlooks_interval(&t->outlooks, i);
+
+	return err || !t->bins ? err : html_bins_interval(t->bins, i);
+}
+
+static void over_time_fini(struct over_time *t)
+{
+	outlooks_fini(&t->outlooks);
+	if (t->bins)
+		html_bins_fini(t->bins);
+	free(t->bins);
+}
+
+static int report_show(const struct recording *r, const char *path, const struct report_options *o, const struct over_time *t, bool titled)
 {
 	struct terminal_options to;
 	int err;
@@ -323,13 +355,15 @@ static int report_show(const struct recording *r, const char *path, const struct
 		return report_folded(r, path, o);
 	if (o->pprof)
 		return report_pprof(r, path, o);
+	if (o->html)
+		return report_html(o->html, o->force, r, path, &t->outlooks, t->bins);
 	terminal_options_detect(&to, stdout);
 	to.hist = o->hist;
 	to.title = titled ? path : NULL;
-	to.outlooks = outlooks;
+	to.outlooks = &t->outlooks;
 	if (o->width)
 		to.width = o->width;
-	err = o->json ? json_report(stdout, r, path, outlooks) : terminal_report(stdout, r, &to);
+	err = o->json ? json_report(stdout, r, path, &t->outlooks) : terminal_report(stdout, r, &to);
 	if (err)
 		log_err(err, "write the report");
 	return err ? EXIT_OUTPUT : EXIT_DONE;
@@ -338,11 +372,11 @@ static int report_show(const struct recording *r, const char *path, const struct
 static int report_file(const char *path, const struct report_options *o, bool titled)
 {
 	struct recording *r = NULL, view;
-	struct outlooks outlooks = { 0 };
+	struct over_time t = { .bins = o->html ? calloc(1, sizeof(*t.bins)) : NULL };
 	char why[512] = "";
 	int err, n, status = EXIT_USAGE;
 
-	err = recording_read(path, outlooks_interval, &outlooks, &r, why, sizeof(why));
+	err = o->html && !t.bins ? -ENOMEM : recording_read(path, over_time_interval, &t, &r, why, sizeof(why));
 	if (err && *why)
 		log_err(0, "%s: %s", path, why);
 	else if (err)
@@ -351,10 +385,10 @@ static int report_file(const char *path, const struct report_options *o, bool ti
 	if (n >= 0) {
 		view = *r;
 		view.agents_len = n;
-		status = report_show(&view, path, o, &outlooks, titled);
+		status = report_show(&view, path, o, &t, titled);
 	}
 	recording_free(r);
-	outlooks_fini(&outlooks);
+	over_time_fini(&t);
 	return status;
 }
 

@@ -235,7 +235,7 @@ static json_t *container_json(const struct container *c)
 	return j;
 }
 
-static json_t *agent_json(const struct recording *r, const struct recording_agent *agent, const struct outlooks *outlooks)
+static json_t *agent_json(const struct recording *r, const struct recording_agent *agent, const struct outlooks *outlooks, bool stacks)
 {
 	const struct agent_info *info = &agent->info;
 	const struct agent_data *a = &agent->total;
@@ -262,7 +262,7 @@ static json_t *agent_json(const struct recording *r, const struct recording_agen
 		json_object_set_new(j, "memory", memory_json(&a->metrics));
 	if (probe_on(r, PROBE_SOCK))
 		json_object_set_new(j, "sockets", sockets_json(&a->metrics));
-	depth_json(j, r, agent, outlooks);
+	depth_json(j, r, agent, outlooks, stacks);
 	return j;
 }
 
@@ -366,13 +366,13 @@ static json_t *header_json(const struct recording *r, const char *file)
 	return j;
 }
 
-int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks)
+static int report_write(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, bool stacks)
 {
 	json_t *root = header_json(r, file), *agents = json_array();
 	int err = 0;
 
 	for (int i = 0; i < r->agents_len; i++)
-		json_array_append_new(agents, agent_json(r, &r->agents[i], outlooks));
+		json_array_append_new(agents, agent_json(r, &r->agents[i], outlooks, stacks));
 	json_object_set_new(root, "agents", agents);
 	json_object_set_new(root, "observer", observer_json(&r->observer));
 	/* jansson passes NULL on: a part that could not be made is a key that is missing, the root one that is NULL */
@@ -383,4 +383,14 @@ int json_report(FILE *out, const struct recording *r, const char *file, const st
 		err = errno ? -errno : -EIO;
 	json_decref(root);
 	return err;
+}
+
+int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks)
+{
+	return report_write(out, r, file, outlooks, true);
+}
+
+int json_report_short(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks)
+{
+	return report_write(out, r, file, outlooks, false);
 }

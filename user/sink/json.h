@@ -8,5 +8,7 @@
 
 /* 0, -ENOMEM, or what writing to out met (-EPIPE, -ENOSPC ..). file: the recording's name, or NULL; outlooks: on the agents' memory, or NULL. */
 int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks);
+/* The same without the stacks themselves: of profiles the sums and the functions are left. */
+int json_report_short(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks);
 
 #endif

@@ -69,7 +69,7 @@ static json_t *functions_json(const struct stacks *s, const struct sample_set *s
 }
 
 /* The kinds of stacks that there are, by name; frames innermost first. */
-static json_t *profiles_json(const struct stacks *s, const struct agent_data *a)
+static json_t *profiles_json(const struct stacks *s, const struct agent_data *a, bool stacks)
 {
 	static const char *const units[] = { [UNIT_NS] = "ns", [UNIT_BYTES] = "bytes", [UNIT_COUNT] = "count" };
 	json_t *j = json_object();
@@ -91,8 +91,10 @@ static json_t *profiles_json(const struct stacks *s, const struct agent_data *a)
 		json_object_set_new(of, "unknown_leaf", integer_json(unknown.leaf));
 		json_object_set_new(of, "unknown_callers", integer_json(unknown.cut));
 		json_object_set_new(of, "functions", functions_json(s, set));
-		json_object_set_new(of, "stacks", stacks_json(s, set, &other));
-		json_object_set_new(of, "other", integer_json(other));
+		if (stacks) {
+			json_object_set_new(of, "stacks", stacks_json(s, set, &other));
+			json_object_set_new(of, "other", integer_json(other));
+		}
 		json_object_set_new(j, sample_infos[i].name, of);
 	}
 	return j;
@@ -210,7 +212,7 @@ static json_t *outlook_json(const struct outlook *o)
 	return j;
 }
 
-void depth_json(json_t *agent, const struct recording *r, const struct recording_agent *a, const struct outlooks *outlooks)
+void depth_json(json_t *agent, const struct recording *r, const struct recording_agent *a, const struct outlooks *outlooks, bool stacks)
 {
 	json_t *notes = json_array();
 	struct outlook outlook;
@@ -218,7 +220,7 @@ void depth_json(json_t *agent, const struct recording *r, const struct recording
 	outlooks_judge(outlooks, a->info.id, &outlook);
 	for (int i = 0; i < a->total.notes_len; i++)
 		json_array_append_new(notes, text_json(a->total.notes[i]));
-	json_object_set_new(agent, "profiles", profiles_json(r->stacks, &a->total));
+	json_object_set_new(agent, "profiles", profiles_json(r->stacks, &a->total, stacks));
 	if (a->total.heap.mode != HEAP_NONE)
 		json_object_set_new(agent, "heap", heap_json(&a->total));
 	json_object_set_new(agent, "gc", gc_json(&a->total));

@@ -36,7 +36,7 @@ static inline json_t *seconds_json(uint64_t ns)
 	return number_json((double)ns / 1e9);
 }
 
-/* Adds to an agent's object what its stacks, heap, garbage collection, limits and memory's outlook say, and its notes. */
-void depth_json(json_t *agent, const struct recording *r, const struct recording_agent *a, const struct outlooks *outlooks);
+/* Adds to an agent's object what its stacks, heap, garbage collection, limits and memory's outlook say, and its notes. stacks: also the stacks themselves. */
+void depth_json(json_t *agent, const struct recording *r, const struct recording_agent *a, const struct outlooks *outlooks, bool stacks);
 
 #endif
