@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 """Headless Chromium, driven by the DevTools protocol over a pipe (--remote-debugging-pipe: JSON messages that end with a NUL)."""
 import base64
+import fcntl
 import json
 import os
 import select
@@ -16,18 +17,16 @@ class Browser:
 
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix="stakeout-browser-")
-        to_read, self.out = os.pipe()
-        self.inp, to_write = os.pipe()
-        os.set_inheritable(to_read, True)
-        os.set_inheritable(to_write, True)
-        # The protocol's pipes are descriptors 3 and 4.
+        (to_read, self.out), (self.inp, to_write) = os.pipe(), os.pipe()
+        # The protocol's pipes are descriptors 3 and 4 of the browser: out of their way, and inherited.
+        theirs = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (to_read, to_write)]
         self.process = subprocess.Popen(
-            ["sh", "-c", f'exec 3<&{to_read} 4>&{to_write}; exec "$@"', "sh", "chromium", "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu",
+            ["bash", "-c", f'exec 3<&{theirs[0]} 4>&{theirs[1]}; exec "$@"', "bash", "chromium", "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu",
              "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions", "--disable-background-networking", "--hide-scrollbars",
              f"--user-data-dir={self.folder}", "about:blank"],
             close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        os.close(to_read)
-        os.close(to_write)
+        for fd in (to_read, to_write, *theirs):
+            os.close(fd)
         self.buffer, self.number, self.session, self.events = b"", 0, None, []
         self.complaints, self.requests = [], []
         target = next(t for t in self.send("Target.getTargets")["targetInfos"] if t["type"] == "page")
@@ -127,12 +126,13 @@ class Browser:
             self.send("Input.dispatchMouseEvent", type=kind, x=left, y=top, button="none" if kind == "mouseMoved" else "left", clickCount=0 if kind == "mouseMoved" else 1)
         self.settle()
 
-    def key(self, key, code=0):
+    def key(self, key, settle=True):
         codes = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "End": 35, "Home": 36}
         text = {"text": "\r"} if key == "Enter" else {"text": " "} if key == " " else {}
-        self.send("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, windowsVirtualKeyCode=codes.get(key, code), **text)
-        self.send("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, windowsVirtualKeyCode=codes.get(key, code))
-        self.settle()
+        self.send("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, windowsVirtualKeyCode=codes.get(key, 0), **text)
+        self.send("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, windowsVirtualKeyCode=codes.get(key, 0))
+        if settle:
+            self.settle()
 
     def screenshot(self, path, whole=False):
         shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)

@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
-/* Stacks added up to a tree, for a flame graph. */
+/* Stacks added up to a tree, for a flame graph. Code without names is one function a file, also where it calls itself: its addresses say nothing. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include <uthash.h>
 
 #include "lib/util.h"
 #include "sink/frames.h"
 #include "sink/html_parts.h"
 
 #define SMALL 1000 /* a node below 1/SMALL of all is narrower than a pixel */
+
+struct module { /* the first frame without a name that is of it stands for all */
+	const char *name; /* the table's */
+	uint32_t frame;
+	UT_hash_handle hh;
+};
 
 struct node {
 	uint32_t frame;
@@ -61,7 +70,40 @@ static struct node *child_of(struct tree *t, struct node *parent, uint32_t frame
 	return n;
 }
 
-static int tree_fill(struct tree *t, const struct stacks *s, const struct sample_set *set)
+/* For each frame the one that stands for it; to be freed. NULL: out of memory. */
+static uint32_t *frames_same(const struct stacks *s)
+{
+	size_t len = stacks_frames_len(s);
+	uint32_t *same = calloc(len + 1, sizeof(*same));
+	struct module *modules = NULL, *m, *next;
+
+	for (uint32_t i = 0; same && i < len; i++) {
+		const struct frame *f = stacks_frame_at(s, i);
+
+		same[i] = i;
+		if (f->kind != FRAME_NATIVE || !frame_unnamed(f) || !f->module[0])
+			continue;
+		HASH_FIND_STR(modules, f->module, m);
+		if (!m) {
+			m = malloc(sizeof(*m));
+			if (!m) {
+				free(same);
+				same = NULL;
+				break;
+			}
+			*m = (struct module){ .name = f->module, .frame = i };
+			HASH_ADD_KEYPTR(hh, modules, m->name, strlen(m->name), m);
+		}
+		same[i] = m->frame;
+	}
+	HASH_ITER(hh, modules, m, next) {
+		HASH_DEL(modules, m);
+		free(m);
+	}
+	return same;
+}
+
+static int tree_fill(struct tree *t, const struct stacks *s, const uint32_t *same, const struct sample_set *set)
 {
 	size_t len = 0;
 	_cleanup_free_ struct sample *sorted = sample_set_sorted(set, &len);
@@ -75,7 +117,11 @@ static int tree_fill(struct tree *t, const struct stacks *s, const struct sample
 
 		n->value += sorted[i].value;
 		while (depth--) {
-			n = child_of(t, n, frames[depth]);
+			uint32_t frame = same[frames[depth]];
+
+			if (n->frame == frame && n != &t->root && frame_unnamed(stacks_frame_at(s, frame)))
+				continue;
+			n = child_of(t, n, frame);
 			if (!n)
 				return -ENOMEM;
 			n->value += sorted[i].value;
@@ -161,6 +207,7 @@ struct names {
 	uint32_t *number; /* by frame, + 1; 0: none yet */
 	uint32_t *used;
 	size_t len;
+	const uint32_t *same;
 };
 
 static void put_flame(struct json_text *j, const char *name, struct flame *f, struct names *names)
@@ -191,7 +238,7 @@ static int flame_put(struct json_text *j, const struct stacks *s, const struct s
 {
 	struct flame f = { 0 };
 	struct tree t = { 0 };
-	int err = tree_fill(&t, s, set);
+	int err = tree_fill(&t, s, names->same, set);
 
 	f.least = t.root.value / SMALL;
 	if (!err)
@@ -209,8 +256,9 @@ int html_flames(struct json_text *j, const struct stacks *s, const struct agent_
 {
 	_cleanup_free_ uint32_t *number = calloc(stacks_frames_len(s) + 1, sizeof(*number));
 	_cleanup_free_ uint32_t *used = calloc(stacks_frames_len(s) + 1, sizeof(*used));
-	struct names names = { number, used, 0 };
-	int err = number && used ? 0 : -ENOMEM;
+	_cleanup_free_ uint32_t *same = frames_same(s);
+	struct names names = { number, used, 0, same };
+	int err = number && used && same ? 0 : -ENOMEM;
 
 	if (err)
 		return err;

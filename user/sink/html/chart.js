@@ -6,6 +6,7 @@ const epoch = Date.parse(report.start) || 0;
 const endS = binCount ? Math.max(...bins.end_s) : 0, startS = binCount ? Math.min(...bins.start_s) : 0;
 const margin = { left: 62, right: 10, top: 8, bottom: 22 };
 let charts = []; /* of the agent that is shown */
+let keyed = false; /* the cursor is the keys': that the page scrolls below a pointer at rest does not move it */
 
 const dateOf = (s) => new Date(epoch + s * 1000);
 
@@ -20,7 +21,8 @@ const binAt = (s) => Math.max(0, Math.min(binCount - 1, d3.bisectRight(bins.star
 
 function timeAxis(x, height) {
 	const scale = d3.scaleUtc().domain([dateOf(startS), dateOf(endS)]).range(x.range());
-	const span = endS - startS, ticks = scale.ticks(Math.max(2, Math.floor((x.range()[1] - x.range()[0]) / 90)));
+	const span = endS - startS, room = Math.max(2, Math.floor((x.range()[1] - x.range()[0]) / 84)), asked = scale.ticks(room), every = Math.ceil(asked.length / room);
+	const ticks = asked.filter((_, i) => i % every === 0); /* it may give more than it is asked for */
 	const text = (d) => span > 3 * 86400 || (span > 43200 && !d.getUTCHours() && !d.getUTCMinutes()) ? `${dayText(d).slice(5)}` :
 		span < 5 ? clockText(d, true) + (d.getUTCMilliseconds() ? `.${Math.floor(d.getUTCMilliseconds() / 100)}` : '') : clockText(d, span < 1200);
 
@@ -89,13 +91,19 @@ function timeChart(options) {
 	}
 
 	surface.addEventListener('pointermove', (event) => {
+		if (keyed && !event.movementX && !event.movementY)
+			return;
+		keyed = false;
 		const box = surface.getBoundingClientRect(), scale = drawn / box.width;
 
 		if (binCount)
 			tell(binAt(x.invert((event.clientX - box.left) * scale)), event.clientX, event.clientY, (event.clientY - box.top) * scale);
 	});
-	surface.addEventListener('pointerleave', leave);
-	surface.addEventListener('blur', leave);
+	surface.addEventListener('pointerleave', () => keyed || leave());
+	surface.addEventListener('blur', () => {
+		keyed = false;
+		leave();
+	});
 	surface.addEventListener('keydown', (event) => {
 		const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
 		const box = surface.getBoundingClientRect();
@@ -105,6 +113,7 @@ function timeChart(options) {
 		if (!(event.key in steps) || !binCount)
 			return;
 		event.preventDefault();
+		keyed = true;
 		const bin = Math.max(0, Math.min(binCount - 1, (at < 0 ? (steps[event.key] > 0 ? -1 : binCount) : at) + steps[event.key]));
 
 		mark(bin);
@@ -129,6 +138,8 @@ function steps(first, len, value) {
 }
 
 const isThere = (p) => p.v !== null && p.v !== undefined && !Number.isNaN(p.v);
+/* Each bin's value as a dash of its own: of percentiles nothing is known in between. */
+const dashes = (x, y, first, values) => values.map((v, i) => isThere({ v }) ? `M${x(bins.start_s[first + i]).toFixed(2)} ${y(v).toFixed(2)}H${Math.max(x(bins.end_s[first + i]), x(bins.start_s[first + i]) + 1.5).toFixed(2)}` : '').join('');
 const stepLine = (x, y, points) => d3.line().defined(isThere).x((p) => x(p.s)).y((p) => y(p.v))(points);
 const stepArea = (x, y, points) => d3.area().defined(isThere).x((p) => x(p.s)).y0(y(0)).y1((p) => y(p.v))(points);
 const total = (values) => (values || []).reduce((a, b) => a + b, 0);

@@ -27,7 +27,7 @@ const swatch = (color) => el('span', { class: 'swatch', 'aria-hidden': 'true', s
 
 /*
  * A table that sorts by its columns. column: {title, key, num, value(row), text(value, row) or node(row), help}. A cell's raw value stands in its data-v, so
- * that a program can read the page as well. drawer(row): what the first column's button unfolds.
+ * that a program can read the page as well. drawer(row): what the first column's button unfolds; quiet: the caption is for those who don't see the heading above.
  */
 function table(caption, columns, rows, options = {}) {
 	const body = el('tbody');
@@ -41,7 +41,9 @@ function table(caption, columns, rows, options = {}) {
 		const content = c.node ? c.node(row) : value === null || value === undefined ? '–' : c.text ? c.text(value, row) : String(value);
 		const raw = { 'data-k': c.key || c.title, 'data-v': value === null || value === undefined ? undefined : String(value) };
 
-		return i ? el('td', { class: c.num ? 'num' : c.wide && 'text', ...raw }, content) : el('th', { scope: 'row', class: c.num && 'num', ...raw }, content);
+		const short = String(value ?? '').length <= 34;
+
+		return i ? el('td', { class: c.num ? 'num' : c.wide && 'text', ...raw }, content) : el('th', { scope: 'row', class: c.num ? 'num' : short && 'short', ...raw }, content);
 	}
 
 	function line(row) {
@@ -78,7 +80,7 @@ function table(caption, columns, rows, options = {}) {
 
 	body.append(...lines.flatMap((l) => l.nodes));
 	return el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption },
-		el('table', { 'data-table': options.name }, el('caption', {}, caption), el('thead', {}, el('tr', {}, heads)), body));
+		el('table', { 'data-table': options.name }, el('caption', { class: options.quiet && 'sr' }, caption), el('thead', {}, el('tr', {}, heads)), body));
 }
 
 /* A table that is made when somebody opens it. */

@@ -91,7 +91,7 @@ function flameGraph(root, unit, sum) {
 		event.preventDefault();
 	});
 	charts.push({ render, mark() {} });
-	return el('div', {}, el('div', { class: 'row noprint' }, search, matched, reset), surface, path);
+	return el('div', {}, el('div', { class: 'row noprint' }, search, matched, reset), path, surface);
 }
 
 function flameSection(agent, more) {
@@ -108,7 +108,9 @@ function flameSection(agent, more) {
 		const graph = flame && flame.value.length ? flameGraph(flameTree(flame, more.flames.frames), profile.unit, profile.sum) : el('p', {}, 'nothing to draw');
 
 		chart = charts[charts.length - 1];
-		box.replaceChildren(el('p', { class: 'hint' }, `${data.samples[kind].help}; ${unitText(profile.sum, profile.unit)} in ${countText(profile.stacks_len)} stacks`), graph,
+		const there = new Set(flame ? flame.frame.map((f) => more.flames.frames[f][2]) : []);
+
+		box.replaceChildren(el('p', { class: 'hint' }, [...there].map((k) => el('span', { class: 'key' }, swatch(`var(--f-${k})`), k))), el('p', { class: 'hint' }, `${data.samples[kind].help}; ${unitText(profile.sum, profile.unit)} in ${countText(profile.stacks_len)} stacks`), graph,
 			table('Functions', [{ title: 'function', key: 'name', value: (f) => f.name, node: (f) => name(f.name) },
 				column('self', 'self', (f) => f.self, (v) => unitText(v, profile.unit)), column('%', 'self_share', (f) => f.self / profile.sum, (v) => percentText(v).replace(' %', '')), column('total', 'total', (f) => f.total, (v) => unitText(v, profile.unit)),
 				{ title: 'where', wide: true, value: (f) => f.file ? `${f.file}${f.line ? ':' + f.line : ''}` : f.module || f.kind }], profile.functions.slice(0, 30), { name: 'functions' }));

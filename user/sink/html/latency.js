@@ -3,6 +3,14 @@
 const SHADES = 7;
 const base = (scale) => 2 ** (2 ** -scale);
 
+/* Of a logarithmic axis: powers of ten, where there are few of them 1, 2 and 5 times those, and at least its ends. */
+function roundTicks(axis) {
+	const digit = (t) => Math.round(t / 10 ** Math.floor(Math.log10(t) + 1e-9)), [from, to] = d3.extent(axis.domain());
+	const ticks = axis.ticks(10).filter((t) => digit(t) === 1 || digit(t) === 10), finer = axis.ticks(30).filter((t) => [1, 2, 5, 10].includes(digit(t)));
+
+	return ticks.length > 2 ? ticks : finer.length > 1 ? finer : [from, to];
+}
+
 function heatMap(metric, heat, first) {
 	const info = data.metrics[metric], b = base(heat.scale), len = heat.cells.length;
 	const border = (row) => b ** (heat.offset + row); /* lower end of a row */
@@ -14,7 +22,6 @@ function heatMap(metric, heat, first) {
 	/* A path a shade: some hundreds of cells are drawn as one. */
 	function draw({ x, width, height }) {
 		const paths = Array.from({ length: SHADES + 1 }, () => []);
-		const p50 = steps(first, len, (i) => heat.p50[i]), p99 = steps(first, len, (i) => heat.p99[i]);
 
 		y = d3.scaleLog().domain([border(0), border(heat.rows)]).range([height, margin.top]).clamp(true);
 		heat.cells.forEach((cell, i) => {
@@ -27,11 +34,10 @@ function heatMap(metric, heat, first) {
 					paths[shade(count)].push(`M${left.toFixed(2)} ${y(border(row)).toFixed(2)}H${right.toFixed(2)}V${y(border(row + 1)).toFixed(2)}H${left.toFixed(2)}Z`);
 			});
 		});
-		const decades = y.ticks(4).filter((t) => Math.abs(Math.log10(t) - Math.round(Math.log10(t))) < 1e-9);
 
-		return [valueAxis(y, decades.length > 1 ? decades : [border(0), border(heat.rows)], (v) => unitText(v, info.unit).replace(/\.0+(?= )/, ''), width),
+		return [valueAxis(y, roundTicks(y), (v) => unitText(v, info.unit).replace(/\.0+(?= )/, ''), width),
 			paths.map((p, i) => p.length && svg('path', { class: `heat-${i}`, d: p.join('') })).filter(Boolean),
-			[p50, p99].map((points, i) => [svg('path', { class: 'halo', d: stepLine(x, y, points) }), svg('path', { class: i ? 'p99' : 'p50', d: stepLine(x, y, points) })])];
+			['p50', 'p99'].map((q) => [svg('path', { class: 'halo', d: dashes(x, y, first, heat[q]) }), svg('path', { class: q, d: dashes(x, y, first, heat[q]) })])];
 	}
 
 	function describe(bin, yPixels) {
@@ -84,12 +90,11 @@ function distribution(metric, of, figures) {
 		y: Math.min(y(count), height - 23), height: Math.max(1, height - 22 - y(count)) },
 	svg('title', {}, `${unitText(b ** (of.offset + i), info.unit)} to ${unitText(b ** (of.offset + i + 1), info.unit)}: ${countText(count)}`))).filter(Boolean);
 	const marks = ['p50', 'p99'].map((q) => svg('line', { class: q, x1: x(Math.max(figures[q], b ** (of.offset + first))), x2: x(Math.max(figures[q], b ** (of.offset + first))), y1: 2, y2: height - 22 }));
-	const ticks = x.ticks(5).filter((t) => Math.abs(Math.log10(t) - Math.round(Math.log10(t))) < 1e-9);
 
 	return el('figure', { 'data-dist': metric }, svg('svg', { class: 'dist', viewBox: `0 0 ${width} ${height}`, role: 'img', style: { maxWidth: '760px' },
 		'aria-label': `Distribution of ${metric}: from ${unitText(figures.min, info.unit)} to ${unitText(figures.max, info.unit)}, half of the values up to ${unitText(figures.p50, info.unit)}` },
 	bars, marks, svg('line', { x1: 8, x2: width - 8, y1: height - 22, y2: height - 22, stroke: 'var(--line)' }),
-	(ticks.length ? ticks : x.domain()).map((t) => svg('text', { x: x(t), y: height - 6, 'text-anchor': x(t) < 30 ? 'start' : x(t) > width - 30 ? 'end' : 'middle' }, unitText(t, info.unit).replace(/\.0+(?= )/, '')))),
+	roundTicks(x).map((t) => svg('text', { x: x(t), y: height - 6, 'text-anchor': x(t) < 30 ? 'start' : x(t) > width - 30 ? 'end' : 'middle' }, unitText(t, info.unit).replace(/\.0+(?= )/, '')))),
 	el('figcaption', {}, el('span', { class: 'hint' }, el('span', { class: 'key' }, el('i', { style: { background: 'var(--p50)' } }), 'p50'), el('span', { class: 'key' }, el('i', { style: { background: 'var(--p99)' } }), 'p99'),
 		of.zero ? `; ${countText(of.zero)} values of 0 are not drawn` : '')));
 }
@@ -107,5 +112,5 @@ function histSection(agent, more) {
 			{ title: 'count', key: 'count', num: true, value: (r) => r.of.count, text: countText },
 			...histColumns((r) => (data.metrics[r.metric] || { unit: 'count' }).unit),
 			{ title: 'what', wide: true, value: (r) => (data.metrics[r.metric] || {}).help },
-		], rows, { name: 'hist', id: (r) => r.metric, drawer: (r) => more.hists[r.metric] ? distribution(r.metric, more.hists[r.metric], r.of) : el('p', {}, 'no distribution') }));
+		], rows, { name: 'hist', quiet: true, id: (r) => r.metric, drawer: (r) => more.hists[r.metric] ? distribution(r.metric, more.hists[r.metric], r.of) : el('p', {}, 'no distribution') }));
 }

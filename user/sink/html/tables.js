@@ -3,8 +3,8 @@
 const value = (of, metric) => (of.counters && of.counters[metric]) ?? (of.gauges && of.gauges[metric]);
 const quantile = (of, metric, q) => of.hist[metric] ? of.hist[metric][q] : undefined;
 const column = (title, key, get, text, more) => ({ title, key, num: true, value: get, text, ...more });
-const facts = (rows) => el('table', {}, el('tbody', {}, rows.filter(Boolean).map(([title, text, key, raw]) =>
-	el('tr', {}, el('th', { scope: 'row' }, title), el('td', { class: 'text', 'data-k': key, 'data-v': raw === undefined ? undefined : String(raw) }, text)))));
+const facts = (rows) => el('table', { class: 'facts' }, el('tbody', {}, rows.filter(Boolean).map(([title, text, key, raw]) =>
+	el('tr', {}, el('th', { scope: 'row', class: 'short' }, title), el('td', { class: 'text', 'data-k': key, 'data-v': raw === undefined ? undefined : String(raw) }, text)))));
 
 function exitText(agent) {
 	if (!agent.exit)
@@ -17,7 +17,7 @@ function tiles(agent) {
 	const rows = [
 		['observed', secondsText(agent.observed_s), exitText(agent), 'observed_s', agent.observed_s],
 		agent.cpu.percent !== undefined && ['CPU', `${agent.cpu.percent.toFixed(1)} %`, `of one CPU: ${secondsText(agent.cpu.user_s)} user, ${secondsText(agent.cpu.system_s)} system`, 'cpu_percent', agent.cpu.percent],
-		agent.ledger.critical_sum_s > 0 && ['most of its time', topStates(agent.ledger.critical_s, agent.ledger.critical_sum_s, 1), topStates(agent.ledger.critical_s, agent.ledger.critical_sum_s, 4).split(', ').slice(1).join(', ')],
+		agent.ledger.critical_sum_s > 0 && [`most time: ${topStates(agent.ledger.critical_s, agent.ledger.critical_sum_s, 1).split(' ')[0]}`, topStates(agent.ledger.critical_s, agent.ledger.critical_sum_s, 1).replace(/^\S+ /, ''), topStates(agent.ledger.critical_s, agent.ledger.critical_sum_s, 4).split(', ').slice(1).join(', ')],
 		exchanges && ['exchanges', countText(exchanges.count), `p50 ${nsText(exchanges.p50)}, p99 ${nsText(exchanges.p99)}`, 'exchanges', exchanges.count],
 		runs > 0 && ['tool runs', countText(runs), agent.hist.tool_ns && `p50 ${nsText(agent.hist.tool_ns.p50)}, p99 ${nsText(agent.hist.tool_ns.p99)}`, 'tool_runs', runs],
 		agent.memory && ['memory', bytesText(agent.memory.rss_peak_bytes), 'resident at the peak', 'rss_peak_bytes', agent.memory.rss_peak_bytes],
@@ -36,7 +36,7 @@ function agentsSection(choose) {
 		{ title: 'where its time went', wide: true, node: (a) => ledgerBar(a.ledger.critical_s, a.ledger.critical_sum_s || 1, true) },
 		column('exchanges', 'exchanges', (a) => value(a, 'exchanges'), countText), column('p50', 'p50', (a) => quantile(a, 'exchange_ns', 'p50'), nsText), column('p99', 'p99', (a) => quantile(a, 'exchange_ns', 'p99'), nsText),
 		column('memory', 'rss', (a) => value(a, 'rss_peak_bytes'), bytesText),
-	], report.agents, { name: 'agents', id: (a) => a.id }));
+	], report.agents, { name: 'agents', quiet: true, id: (a) => a.id }));
 }
 
 /* Its main figures: as a client of others, or as their server. */
@@ -57,10 +57,10 @@ function peersSection(agent) {
 			column('ttfb p50', 'ttfb_p50', q('first', 'p50'), nsText, { help: 'to the first byte of the answer' }), column('pickup p99', 'pickup_p99', q('pickup', 'p99'), nsText, { help: 'from arrival to when the agent read it' }),
 			column('errors', 'errors', (p) => p.errors, countText), column('reuse', 'reuse', (p) => p.exchanges_per_connection, rateText, { help: 'exchanges a connection' }),
 			column('sent', 'sent', (p) => value(p, 'sent_bytes'), bytesText), column('received', 'received', (p) => value(p, 'received_bytes'), bytesText),
-		], agent.peers, { name: 'peers', id: (p) => `${p.side} ${p.peer} ${p.name}`, drawer: (p) => [el('p', { class: 'hint' }, 'address ', name(p.peer)), everything(p)] }),
+		], agent.peers, { name: 'peers', quiet: true, id: (p) => `${p.side} ${p.peer} ${p.name}`, drawer: (p) => [el('p', { class: 'hint' }, 'address ', name(p.peer)), everything(p)] }),
 		classes.length > 0 && table('Concurrency: exchanges outstanding while there were any', [
 			{ title: 'class', key: 'class', value: (c) => c.key }, column('mean', 'mean', (c) => c.mean, (v) => v.toFixed(2)), column('max', 'max', (c) => c.max, countText), column('busy', 'busy_s', (c) => c.busy_s, secondsText),
-			{ title: '', value: (c) => c.max === 1 ? 'serial: one at a time' : '' },
+			{ title: 'which is', value: (c) => c.max === 1 ? 'serial: one at a time' : c.mean > 1 ? 'overlapping' : '' },
 		], classes, { name: 'concurrency', id: (c) => c.key }));
 }
 
@@ -82,7 +82,7 @@ function toolsSection(agent) {
 		column('CPU', 'cpu_s', (t) => t.cpu.user_s + t.cpu.system_s, secondsText),
 		column('run p50', 'p50', (t) => quantile(t, 'tool_ns', 'p50'), nsText), column('run p99', 'p99', (t) => quantile(t, 'tool_ns', 'p99'), nsText), column('launch p99', 'launch_p99', (t) => quantile(t, 'launch_ns', 'p99'), nsText),
 		{ title: 'where its time went', wide: true, node: (t) => t.ledger.main_sum_s > 0 ? [topStates(t.ledger.main_s, t.ledger.main_sum_s, 2), ledgerBar(t.ledger.main_s, t.ledger.main_sum_s, true)] : '' },
-	], agent.tools, { name: 'tools', id: (t) => t.name, drawer: everything }));
+	], agent.tools, { name: 'tools', quiet: true, id: (t) => t.name, drawer: everything }));
 }
 
 /* ---- memory ---- */
@@ -198,6 +198,9 @@ function seriesSection(agent, more) {
 
 /* ---- the watching ---- */
 
+/* Of these metrics, those that any agent has. */
+const present = (metrics) => metrics.filter((m) => report.agents.some((a) => a.hist[m] || value(a, m))).join(', ') || 'nothing';
+
 function watchingSection() {
 	const o = report.observer, lost = Object.entries(o.lost).filter(([, n]) => n);
 
@@ -207,9 +210,9 @@ function watchingSection() {
 		['memory', bytesText(o.rss_bytes), 'rss_bytes', o.rss_bytes], ['records', countText(o.records), 'records', o.records],
 		['lost', lost.length ? lost.map(([reason, n]) => `${reason}: ${countText(n)}`).join(', ') : 'nothing', 'lost_sum', o.lost_sum],
 		o.budget_s !== undefined && ['budget', `${secondsText(Object.values(o.cost_s).reduce((a, b) => a + b, 0))} of ${secondsText(o.budget_s)} used`, 'budget_s', o.budget_s],
-		o.reduced_s > 0 && ['detail', `reduced for ${secondsText(o.reduced_s)} (least: ${o.detail}); estimated: ${o.estimated.join(', ') || 'nothing'}; partial: ${o.partial.join(', ') || 'nothing'}`, 'reduced_s', o.reduced_s],
-		['recording', `${countText(report.intervals)} intervals of ${secondsText(report.interval_s)}, ${secondsText(report.duration_s)}${report.complete ? '' : '; not complete'}`, 'intervals', report.intervals],
-		['in the charts', `${binCount} bins of ${countText(bins.intervals_per_bin)} intervals each`, 'bins', binCount],
+		o.reduced_s > 0 && ['detail', `reduced for ${secondsText(o.reduced_s)} (least: ${o.detail}); estimated: ${present(o.estimated)}; partial: ${present(o.partial)}`, 'reduced_s', o.reduced_s],
+		['recording', `${countText(report.intervals)} interval${report.intervals === 1 ? '' : 's'} of ${secondsText(report.interval_s)}, ${secondsText(report.duration_s)}${report.complete ? '' : '; not complete'}`, 'intervals', report.intervals],
+		['in the charts', `${countText(binCount)} bins of ${bins.intervals_per_bin === 1 ? 'an interval' : `${countText(bins.intervals_per_bin)} intervals`} each`, 'bins', binCount],
 		['host', [name(report.host.name), `, kernel ${report.host.kernel}, ${report.host.arch}, ${report.host.cpus} CPUs`]]])),
 	table('Probes', [{ title: 'probe', key: 'probe', value: (p) => p.name }, { title: 'state', key: 'state', value: (p) => p.state }, { title: 'what it tells', wide: true, value: (p) => p.why || data.probes[p.name] }], report.probes, { name: 'probes' })));
 }
