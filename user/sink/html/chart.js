@@ -10,11 +10,12 @@ let keyed = false; /* the cursor is the keys': that the page scrolls below a poi
 
 const dateOf = (s) => new Date(epoch + s * 1000);
 
-/* "03:04:05 - 03:04:06 UTC (+12.0 s)" */
+/* "03:04:05 – 03:04:06 UTC, 12.0 s in" */
 function binTitle(bin) {
 	const from = dateOf(bins.start_s[bin]), to = dateOf(bins.end_s[bin]), long = endS - startS >= 86400;
+	const text = (d) => clockText(d, true) + (to - from < 999 ? `.${String(d.getUTCMilliseconds()).padStart(3, '0')}` : '');
 
-	return `${long ? dayText(from) + ' ' : ''}${clockText(from, true)} – ${clockText(to, true)} UTC, ${secondsText(bins.end_s[bin] - startS)} in`;
+	return `${long ? dayText(from) + ' ' : ''}${text(from)} – ${text(to)} UTC, ${secondsText(bins.end_s[bin] - startS)} in`;
 }
 
 const binAt = (s) => Math.max(0, Math.min(binCount - 1, d3.bisectRight(bins.start_s, s) - 1));
