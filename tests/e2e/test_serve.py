@@ -6,6 +6,7 @@ import os
 import queue
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import HANG_S, wait_for
+from conftest import HANG_S, ROOT, STAKEOUT, wait_for
 
 
 def line_of_stderr(process):
@@ -384,3 +385,26 @@ def test_recordings_that_cannot_be(stakeout, sleeper, tmp_path):
     done = stakeout("serve", "-c", "c.yaml")
     assert done.returncode == 5
     assert done.stderr.decode() == f"stakeout: recordings: {tmp_path}/file is not a directory\n"
+
+
+def test_installed(stakeout, tmp_path):
+    """make install puts a unit in place that systemd takes, and a configuration that is good, and never overwrites one."""
+    def make(what):
+        subprocess.run(["make", "-s", "-C", str(ROOT), what, f"O={Path(STAKEOUT).parent}", f"DESTDIR={tmp_path}", "prefix=/usr"], check=True,
+                       stdout=subprocess.PIPE, env={k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")})
+
+    make("install")
+    config = tmp_path / "etc/stakeout/stakeout.yaml"
+    done = stakeout("serve", "-c", config, "--check-config")
+    assert (done.returncode, done.stderr) == (0, b""), done.stderr
+    unit = tmp_path / "usr/lib/systemd/system/stakeout.service"
+    assert "ExecStart=/usr/bin/stakeout serve -c /etc/stakeout/stakeout.yaml\n" in unit.read_text()
+    if shutil.which("systemd-analyze"):
+        unit.write_text(unit.read_text().replace("/usr/bin/stakeout", STAKEOUT))  # it looks whether that is there
+        said = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout.decode()
+        assert "stakeout" not in said, said
+    config.write_text("mine")
+    make("install")
+    assert config.read_text() == "mine"
+    make("uninstall")
+    assert not unit.exists() and config.exists()
