@@ -360,8 +360,8 @@ static void test_every_metric_shows(void **state)
 	struct prometheus *p = new_of(false, 200000);
 	struct metric_set *sets[] = {
 	        &d.metrics, &agent_data_tool(&d, "git")->metrics, &agent_data_peer(&d, true, "x:1", "")->metrics};
-	char *names[3 * METRIC_IDS + 100], *page, *rest;
-	int types = 0, helps = 0;
+	char *names[3 * METRIC_IDS + 100], *page, *binary, *rest;
+	int types = 0, helps = 0, families;
 	struct live l;
 	size_t len;
 
@@ -404,6 +404,16 @@ static void test_every_metric_shows(void **state)
 	qsort(names, (size_t)types, sizeof(*names), by_text);
 	for (int i = 1; i < types; i++)
 		assert_string_not_equal(names[i - 1], names[i]);
+	binary = page_of(p, &l, PROMETHEUS_PROTOBUF, &len);
+	for (int i = 0; i < types; i++) {
+		family_message *f = family_find(binary, len, names[i], &families);
+
+		if (!f)
+			fail_msg("no family %s", names[i]);
+		assert_int_equal(families, types);
+		io__prometheus__client__metric_family__free_unpacked(f, NULL);
+	}
+	free(binary);
 	free(page);
 	prometheus_free(p);
 	live_fini(&l);

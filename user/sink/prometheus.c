@@ -57,8 +57,8 @@ static const struct {
 } levels[LEVELS] = {[LEVEL_AGENT] = {"", ""}, [LEVEL_TOOL] = {"tool_", ", by tool"}, [LEVEL_PEER] = {"peer_", ", by peer"}};
 
 /* Names that series have, which a label of the user's cannot take. */
-static const char *const own_labels[] = {"agent", "pid", "id", "cgroup", "tool", "peer", "name", "class", "side", "view",
-        "state", "reason", "part", "rung", "probe", "level", "version", "le"};
+static const char *const own_labels[] = {"agent", "pid", "id", "cgroup", "container", "runtime", "pod", "tool", "peer", "name",
+        "class", "side", "view", "state", "reason", "part", "rung", "probe", "level", "version", "le"};
 
 static bool label_valid(const char *name)
 {
@@ -235,7 +235,9 @@ static void agent_row(
 	memcpy(who.concurrency, d->concurrency, sizeof(who.concurrency));
 	if (live) {
 		char id[16];
-		const struct prometheus_label info[] = {{"id", id}, {"cgroup", live->info.cgroup}};
+		const struct container *in = &live->info.container;
+		const struct prometheus_label info[] = {{"id", id}, {"cgroup", live->info.cgroup}, {"container", in->id},
+		        {"runtime", in->runtime}, {"pod", in->pod}};
 
 		snprintf(id, sizeof(id), "%d", live->info.id);
 		who.info = page_label(b->page, row->labels, info, ARRAY_SIZE(info));

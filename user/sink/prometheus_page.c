@@ -128,7 +128,9 @@ void page_family(struct page *p, const struct family *f)
 {
 	if (p->format == PROMETHEUS_PROTOBUF && p->begun)
 		proto_family_end(p);
-	p->family = f;
+	if (f)
+		p->family_now = *f;
+	p->family = f ? &p->family_now : NULL;
 	p->begun = false;
 }
 

@@ -35,7 +35,7 @@ void page_free(struct page *p);
 /* base (may be NULL) and l. Values are cleaned: what is not printable UTF-8 becomes '?', and they are cut at LABEL_BYTES. NULL when out of memory, which the page
  * remembers; functions below take it as a value and do nothing. */
 const struct page_labels *page_label(struct page *p, const struct page_labels *base, const struct prometheus_label *l, int len);
-/* Samples are of this family until the next call. It shows only if it gets any. f must live until then. */
+/* Samples are of this family until the next call. It shows only if it gets any. f is copied. */
 void page_family(struct page *p, const struct family *f);
 void page_number(struct page *p, const struct page_labels *labels, struct number n);
 void page_hist(struct page *p, const struct page_labels *labels, const struct hist *h, enum metric_unit unit);
@@ -65,7 +65,8 @@ struct chunk; /* of memory that is freed all at once */
 
 struct page {
 	enum prometheus_format format;
-	const struct family *family;
+	const struct family *family; /* family_now, or NULL */
+	struct family family_now;
 	bool begun; /* it has samples */
 	struct bytes out;
 	struct chunk *labels, *samples; /* of the page; of the family (protobuf) */
