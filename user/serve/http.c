@@ -4,6 +4,7 @@
  * under the lock, and rendered without it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -32,7 +33,7 @@ struct cached {
 struct http {
 	const struct output_context context;
 	struct MHD_Daemon *daemon;
-	int fd; /* that it listens on */
+	int fd; /* that is to be listened on, until the daemon has its own; -1: none */
 	const char *unlink; /* a unix socket's path; NULL: none */
 	char *certificate, *key; /* PEM; owned, NULL: no TLS */
 	struct http_auth auth;
@@ -258,7 +259,7 @@ static void http_free(struct http *h)
 {
 	if (h->daemon)
 		MHD_stop_daemon(h->daemon); /* its descriptor as well */
-	else if (h->fd >= 0)
+	if (h->fd >= 0)
 		close(h->fd);
 	if (h->unlink)
 		unlink(h->unlink);
@@ -290,17 +291,24 @@ static int daemon_start(struct http *h)
 	        {MHD_OPTION_END, 0, NULL},
 	};
 	sigset_t all, before;
+	int fd = fcntl(h->fd, F_DUPFD_CLOEXEC, 0); /* libmicrohttpd closes what it is given, also when it fails */
 
+	if (fd < 0)
+		return -errno;
 	h->clients.max = connections;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main thread's */
 	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ITC | (tls ? MHD_USE_TLS : 0), 0,
-	        NULL, NULL, handle, h, MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL, MHD_OPTION_LISTEN_SOCKET, h->fd,
+	        NULL, NULL, handle, h, MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
 	        MHD_OPTION_CONNECTION_LIMIT, connections + SPARE, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)ceil(o->timeout_s),
 	        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
 	        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_ARRAY, secrets, MHD_OPTION_END);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return h->daemon ? 0 : -EINVAL;
+	if (!h->daemon)
+		return -EINVAL;
+	close(h->fd);
+	h->fd = -1;
+	return 0;
 }
 
 /* Both PEM files, whole. */
