@@ -201,6 +201,7 @@ struct recording {
 	uint64_t bad_lines; /* skipped; the first reason is in `note` */
 	char note[256]; /* what is missing or wrong, for the reader of the report; "" when all is well */
 	bool gap; /* intervals missing in the sequence */
+	bool beyond; /* read without sums only: its total counts other than the intervals that are there */
 };
 
 /* Called with each interval as it is read (may be NULL). agents point into the reader; valid during the call. */

@@ -5,12 +5,13 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "lib/util.h"
 #include "model/lines.h"
-#include "model/recording_parse.h"
+#include "model/recording_reader.h"
 #include "model/recording_sum.h"
 
 #define FORMAT "stakeout/1"
@@ -21,8 +22,12 @@ struct slot { /* of the agent table: open addressing, index + 1, 0 is free */
 	int index;
 };
 
-struct reader {
+struct recording_reader {
 	struct recording rec; /* first: recording_free gets its address */
+	struct reader_options options;
+	struct lines *lines;
+	struct parsed line; /* the last interval */
+	double until_s, later_s; /* intervals are taken that lie before; where the next one lies when it does not */
 	struct parser parser;
 	struct slot *slots;
 	uint32_t slots_len; /* a power of two */
@@ -34,13 +39,12 @@ struct reader {
 	double first_start, last_end;
 	bool total_differs, second_header;
 	char first_bad[200];
-	recording_interval_fn fn;
-	void *ctx;
+	uint64_t *checks; /* per agent, without sums: see agent_check */
 };
 
 /* ---- agents ---- */
 
-static struct slot *agent_slot(struct reader *r, int id)
+static struct slot *agent_slot(struct recording_reader *r, int id)
 {
 	uint32_t at = (uint32_t)id * 2654435761u; /* Knuth's multiplicative hash: neighbouring ids spread */
 
@@ -52,15 +56,16 @@ static struct slot *agent_slot(struct reader *r, int id)
 	}
 }
 
-static int agent_find(struct reader *r, int id)
+static int agent_find(struct recording_reader *r, int id)
 {
 	return r->slots_len ? agent_slot(r, id)->index - 1 : -1;
 }
 
-static int agents_grow(struct reader *r)
+static int agents_grow(struct recording_reader *r)
 {
 	int cap = r->agents_cap ? r->agents_cap * 2 : 16;
 	struct recording_agent *agents = reallocarray(r->rec.agents, (size_t)cap, sizeof(*agents));
+	uint64_t *checks;
 	bool *announced;
 
 	if (!agents)
@@ -70,6 +75,10 @@ static int agents_grow(struct reader *r)
 	if (!announced)
 		return -ENOMEM;
 	r->announced = announced;
+	checks = reallocarray(r->checks, (size_t)cap, sizeof(*checks));
+	if (!checks)
+		return -ENOMEM;
+	r->checks = checks;
 	free(r->slots);
 	r->slots_len = 0;
 	r->slots = calloc((size_t)cap * 2, sizeof(*r->slots));
@@ -83,7 +92,7 @@ static int agents_grow(struct reader *r)
 }
 
 /* Adds an agent, taking over the strings of *info. */
-static int agent_add(struct reader *r, const struct agent_info *info, bool announced)
+static int agent_add(struct recording_reader *r, const struct agent_info *info, bool announced)
 {
 	int err, n = r->rec.agents_len;
 
@@ -98,13 +107,14 @@ static int agent_add(struct reader *r, const struct agent_info *info, bool annou
 	r->rec.agents[n].info = *info;
 	r->rec.agents[n].total.id = info->id;
 	r->announced[n] = announced;
+	r->checks[n] = 0;
 	agent_slot(r, info->id)->index = n + 1;
 	r->rec.agents_len++;
 	return 0;
 }
 
 /* An agent whose announcement was lost with a damaged line still counts. */
-static int agent_need(struct reader *r, int id)
+static int agent_need(struct recording_reader *r, int id)
 {
 	struct agent_info info = { .id = id };
 	char name[32];
@@ -122,7 +132,7 @@ static int agent_need(struct reader *r, int id)
 	return err;
 }
 
-static int take_agent(struct reader *r, const json_t *obj)
+static int take_agent(struct recording_reader *r, const json_t *obj)
 {
 	struct agent_info info;
 	int err = parse_agent_info(&r->parser, obj, &info), at;
@@ -148,7 +158,7 @@ out:
 /* ---- intervals ---- */
 
 /* After all checks: from here on the line counts. */
-static int agents_need(struct reader *r, const struct parsed *line)
+static int agents_need(struct recording_reader *r, const struct parsed *line)
 {
 	int err = 0;
 
@@ -157,7 +167,7 @@ static int agents_need(struct reader *r, const struct parsed *line)
 	return err;
 }
 
-static void span_note(struct reader *r, const struct interval_data *d)
+static void span_note(struct recording_reader *r, const struct interval_data *d)
 {
 	if (!r->any_interval || d->start_s < r->first_start)
 		r->first_start = d->start_s;
@@ -166,40 +176,63 @@ static void span_note(struct reader *r, const struct interval_data *d)
 	r->any_interval = true;
 }
 
-static int take_interval(struct reader *r, const struct json_split *obj)
+/* A sum of all counts, each by a factor of its own, modulo 2^64: of all intervals together it is that of their total. */
+static uint64_t agent_check(const struct agent_data *a)
 {
-	struct parsed line = { 0 };
-	int err = 0;
+	uint64_t factor = 1, sum = 0;
+
+	for (int m = 0; m < METRIC_IDS; m++, factor *= 6364136223846793005u) { /* Knuth's, of a linear congruential generator */
+		if (metric_infos[m].type == METRIC_COUNTER)
+			sum += factor * a->metrics.value[m];
+		else if (metric_infos[m].type == METRIC_HIST && a->metrics.hist[m])
+			sum += factor * a->metrics.hist[m]->count;
+	}
+	for (int i = 0; i < SAMPLE_COUNT; i++, factor *= 6364136223846793005u)
+		if (!sample_infos[i].last)
+			sum += factor * sample_set_sum(&a->samples[i]);
+	return sum;
+}
+
+static int interval_add(struct recording_reader *r, struct agent_data *a)
+{
+	int at = agent_find(r, a->id);
+
+	r->checks[at] += agent_check(a);
+	return r->options.sums ? totals_add(&r->totals, &r->rec, &r->rec.agents[at].total, a) : 0;
+}
+
+/* READER_INTERVAL, READER_LATER, or an error. */
+static int take_interval(struct recording_reader *r, const struct json_split *obj)
+{
+	struct parsed *line = &r->line;
+	int err;
 
 	if (r->rec.complete)
 		return refuse(&r->parser.refusal, "an interval after the total");
-	err = parse_interval(&r->parser, obj, &line);
-	if (!err && line.data.seq < r->next_seq)
-		err = refuse(&r->parser.refusal, "interval %llu is there twice or out of order", (unsigned long long)line.data.seq);
+	err = parse_interval(&r->parser, obj, line);
+	if (!err && line->data.seq < r->next_seq)
+		err = refuse(&r->parser.refusal, "interval %llu is there twice or out of order", (unsigned long long)line->data.seq);
+	r->later_s = (line->data.start_s + line->data.end_s) / 2;
+	if (!err && !(r->later_s < r->until_s))
+		return READER_LATER;
 	if (!err)
-		err = agents_need(r, &line);
+		err = agents_need(r, line);
 	if (err)
-		goto out;
-	if (line.data.seq > r->next_seq) {
+		return err;
+	if (line->data.seq > r->next_seq) {
 		r->rec.gap = true;
-		r->missing += line.data.seq - r->next_seq;
+		r->missing += line->data.seq - r->next_seq;
 	}
-	r->next_seq = line.data.seq + 1;
-	for (int i = 0; i < line.len; i++) {
-		err = totals_add(&r->totals, &r->rec, &r->rec.agents[agent_find(r, line.agents[i].id)].total, &line.agents[i]);
+	r->next_seq = line->data.seq + 1;
+	for (int i = 0; i < line->len; i++) {
+		err = interval_add(r, &line->agents[i]);
 		if (err)
-			goto out;
+			return err;
 	}
-	observer_data_merge(&r->rec.observer, &line.data.observer);
-	span_note(r, &line.data);
+	observer_data_merge(&r->rec.observer, &line->data.observer);
+	span_note(r, &line->data);
 	r->rec.intervals++;
-	if (r->fn)
-		err = r->fn(r->ctx, &line.data);
-	if (err == -EBADMSG) /* the callback's own error, not a line to be skipped */
-		err = -ECANCELED;
-out:
-	parsed_fini(&line);
-	return err;
+	return READER_INTERVAL;
 }
 
 static bool samples_agree(const struct sample_set *a, const struct sample_set *b)
@@ -222,8 +255,17 @@ static bool metrics_agree(const struct metric_set *a, const struct metric_set *b
 	return true;
 }
 
+static bool total_agrees(const struct recording_reader *r, int at, const struct agent_data *total)
+{
+	const struct agent_data *sum = &r->rec.agents[at].total;
+
+	if (!r->options.sums)
+		return r->checks[at] == agent_check(total);
+	return metrics_agree(&sum->metrics, &total->metrics) && samples_agree(sum->samples, total->samples);
+}
+
 /* The total replaces the sum of the intervals: it also has what intervals that are missing here would have added. */
-static int take_total(struct reader *r, const struct json_split *obj)
+static int take_total(struct recording_reader *r, const struct json_split *obj)
 {
 	struct parsed line = { 0 };
 	const bool whole = !r->rec.gap && !r->rec.bad_lines;
@@ -237,17 +279,22 @@ static int take_total(struct reader *r, const struct json_split *obj)
 	if (err)
 		goto out;
 	for (int i = 0; i < line.len; i++) {
-		struct recording_agent *agent = &r->rec.agents[agent_find(r, line.agents[i].id)];
+		int at = agent_find(r, line.agents[i].id);
+		struct recording_agent *agent = &r->rec.agents[at];
 		struct agent_data sum = agent->total;
 
-		if (whole && !(metrics_agree(&sum.metrics, &line.agents[i].metrics) && samples_agree(sum.samples, line.agents[i].samples)))
-			r->total_differs = true;
-		agent->total = line.agents[i];
-		line.agents[i] = sum; /* freed with the rest */
+		if (!total_agrees(r, at, &line.agents[i])) {
+			r->total_differs |= whole;
+			r->rec.beyond |= !r->options.sums;
+		}
+		if (r->options.sums) {
+			agent->total = line.agents[i];
+			line.agents[i] = sum; /* freed with the rest */
+		}
 		agent->info.has_exit = line.exits[i].has;
 		agent->info.exit_code = line.exits[i].code;
 	}
-	if (json_object_get(obj->rest, "observer"))
+	if (r->options.sums && json_object_get(obj->rest, "observer"))
 		r->rec.observer = line.data.observer;
 	span_note(r, &line.data);
 	r->rec.complete = true;
@@ -258,7 +305,7 @@ out:
 
 /* ---- lines ---- */
 
-static int take_header(struct reader *r, const json_t *obj)
+static int take_header(struct recording_reader *r, const json_t *obj)
 {
 	struct refusal *why = &r->parser.refusal;
 	const char *kind = "", *format = "";
@@ -290,7 +337,21 @@ static int take_header(struct reader *r, const json_t *obj)
 	return 0;
 }
 
-static int take_line(struct reader *r, const struct json_split *obj)
+static int take_stacks(struct recording_reader *r, const json_t *obj)
+{
+	pthread_mutex_t *lock = r->options.stacks_lock;
+	int err;
+
+	if (lock)
+		pthread_mutex_lock(lock);
+	err = parse_stacks(&r->parser, obj);
+	if (lock)
+		pthread_mutex_unlock(lock);
+	return err;
+}
+
+/* 0, what take_interval returns, or negative errno. */
+static int take_line(struct recording_reader *r, const struct json_split *obj)
 {
 	const char *kind = NULL;
 	int err = take_string(&r->parser.refusal, obj->rest, "kind", &kind);
@@ -306,7 +367,7 @@ static int take_line(struct reader *r, const struct json_split *obj)
 	if (!strcmp(kind, "agent"))
 		return take_agent(r, obj->rest);
 	if (!strcmp(kind, "stacks"))
-		return parse_stacks(&r->parser, obj->rest);
+		return take_stacks(r, obj->rest);
 	if (!strcmp(kind, "header")) {
 		r->second_header = true;
 		return refuse(&r->parser.refusal, "a second recording begins");
@@ -314,38 +375,47 @@ static int take_line(struct reader *r, const struct json_split *obj)
 	return 0; /* a kind of a later program: none of ours depends on it */
 }
 
-/* Everything after the header. Lines that are refused are counted; only other errors end it. */
-static int read_lines(struct reader *r, struct lines *l)
+static void parsed_reset(struct parsed *line)
 {
+	parsed_fini(line);
+	memset(line, 0, sizeof(*line));
+}
+
+/* Lines up to the next interval. Those that are refused are counted; only other errors end it. */
+static int read_lines(struct recording_reader *r)
+{
+	struct lines *l = r->lines;
 	const char *line;
 	size_t len;
 	int got;
 
-	while ((got = lines_next(l, &line, &len)) > 0) {
+	while ((got = r->second_header ? 0 : lines_next(l, &line, &len)) > 0) {
 		struct json_split obj = { 0 };
-		int err = line ? json_split(line, len, "agents", AGENTS_MAX, &obj) : -EFBIG;
+		int took = line ? json_split(line, len, "agents", AGENTS_MAX, &obj) : -EFBIG;
 
-		if (!err)
-			err = take_line(r, &obj);
-		else if (err != -ENOMEM)
-			err = refuse(&r->parser.refusal, err == -EFBIG ? "too long" : "not JSON");
+		parsed_reset(&r->line);
+		if (!took)
+			took = take_line(r, &obj);
+		else if (took != -ENOMEM)
+			took = refuse(&r->parser.refusal, took == -EFBIG ? "too long" : "not JSON");
 		json_split_fini(&obj);
-		if (err == -EBADMSG) {
+		if (took == READER_LATER)
+			lines_unread(l);
+		if (took == -EBADMSG) {
 			if (!r->rec.bad_lines++)
 				snprintf(r->first_bad, sizeof(r->first_bad), "line %llu: %s",
 					 (unsigned long long)l->number, r->parser.refusal.text);
 			*r->parser.refusal.text = '\0';
-			if (r->second_header)
-				return 0;
-		} else if (err) {
-			return err;
+		} else if (took) {
+			return took;
 		}
 	}
 	return got;
 }
 
-static int read_header(struct reader *r, struct lines *l)
+static int read_header(struct recording_reader *r)
 {
+	struct lines *l = r->lines;
 	const char *line;
 	size_t len;
 	json_t *obj;
@@ -382,8 +452,9 @@ static void note_add(struct recording *rec, const char *fmt, ...)
 	va_end(args);
 }
 
-static void note_write(struct reader *r, const struct lines *l)
+static void note_write(struct recording_reader *r)
 {
+	const struct lines *l = r->lines;
 	struct recording *rec = &r->rec;
 	const unsigned long long intervals = rec->intervals;
 
@@ -408,54 +479,124 @@ static void note_write(struct reader *r, const struct lines *l)
 	text_sanitize(rec->note);
 }
 
-int recording_read(const char *path, recording_interval_fn fn, void *ctx, struct recording **ret_recording, char *ret_why, size_t why_len)
+/* ---- the reader ---- */
+
+/* The line that says what went wrong. Returns err. */
+static int why_write(const struct recording_reader *r, int err, char *ret_why, size_t why_len)
 {
-	struct reader *r = calloc(1, sizeof(*r));
-	struct lines *l = NULL;
+	const char *why = r ? r->parser.refusal.text : "";
+
+	snprintf(ret_why, why_len, "%s", *why ? why : err < 0 ? strerror(-err) : "stopped");
+	if (why_len)
+		text_sanitize(ret_why);
+	return err;
+}
+
+struct recording_reader *recording_reader_open(const char *path, const struct reader_options *o, int *ret_err, char *ret_why, size_t why_len)
+{
+	struct recording_reader *r = calloc(1, sizeof(*r));
 	int err = -ENOMEM;
 
 	snprintf(ret_why, why_len, "%s", "");
 	if (r) {
-		r->fn = fn;
-		r->ctx = ctx;
+		r->options = *o;
 		r->rec.observer.bpf_s = -1;
-		r->rec.stacks = r->parser.numbers.table = stacks_new();
-		l = r->rec.stacks ? lines_open(path, &err) : NULL;
+		r->rec.stacks = r->parser.numbers.table = o->stacks ? o->stacks : stacks_new();
+		r->lines = r->rec.stacks ? lines_open(path, &err) : NULL;
 	}
-	if (l)
-		err = read_header(r, l);
+	if (r && r->lines)
+		err = read_header(r);
+	*ret_err = err;
 	if (!err)
-		err = read_lines(r, l);
-	if (!err) {
-		r->rec.duration_s = r->last_end - r->first_start;
-		note_write(r, l);
-		*ret_recording = &r->rec;
-	} else {
-		const char *why = r ? r->parser.refusal.text : "";
+		return r;
+	why_write(r, err, ret_why, why_len);
+	recording_reader_free(r);
+	return NULL;
+}
 
-		snprintf(ret_why, why_len, "%s", *why ? why : err < 0 ? strerror(-err) : "stopped");
-		if (why_len)
-			text_sanitize(ret_why);
-		recording_free(r ? &r->rec : NULL);
+int recording_reader_next(struct recording_reader *r, double until_s, struct parsed **ret, char *ret_why, size_t why_len)
+{
+	int got;
+
+	r->until_s = until_s;
+	got = read_lines(r);
+	*ret = &r->line;
+	if (got == READER_END) {
+		r->rec.duration_s = r->last_end - r->first_start;
+		note_write(r);
 	}
-	lines_close(l);
-	return err;
+	return got < 0 ? why_write(r, got, ret_why, why_len) : got;
+}
+
+double recording_reader_later_s(const struct recording_reader *r)
+{
+	return r->later_s;
+}
+
+struct recording *recording_reader_recording(struct recording_reader *r)
+{
+	return &r->rec;
+}
+
+void recording_reader_suspend(struct recording_reader *r, bool close_fd)
+{
+	parsed_reset(&r->line);
+	lines_suspend(r->lines, close_fd);
+}
+
+void recording_reader_close(struct recording_reader *r)
+{
+	parsed_reset(&r->line);
+	lines_close(r->lines);
+	r->lines = NULL;
+}
+
+void recording_reader_free(struct recording_reader *r)
+{
+	if (!r)
+		return;
+	recording_reader_close(r);
+	for (int i = 0; i < r->rec.agents_len; i++) {
+		agent_info_fini(&r->rec.agents[i].info);
+		agent_data_fini(&r->rec.agents[i].total);
+	}
+	parser_fini(&r->parser);
+	if (!r->options.stacks)
+		stacks_free(r->rec.stacks);
+	free(r->rec.agents);
+	free(r->slots);
+	free(r->announced);
+	free(r->checks);
+	free(r);
+}
+
+int recording_read(const char *path, recording_interval_fn fn, void *ctx, struct recording **ret_recording, char *ret_why, size_t why_len)
+{
+	const struct reader_options options = { .sums = true };
+	struct parsed *line;
+	int err, got;
+	struct recording_reader *r = recording_reader_open(path, &options, &err, ret_why, why_len);
+
+	if (!r)
+		return err;
+	while ((got = recording_reader_next(r, INFINITY, &line, ret_why, why_len)) == READER_INTERVAL) {
+		err = fn ? fn(ctx, &line->data) : 0;
+		if (!err)
+			continue;
+		why_write(r, err, ret_why, why_len);
+		got = err;
+		break;
+	}
+	if (got) {
+		recording_reader_free(r);
+		return got;
+	}
+	recording_reader_close(r);
+	*ret_recording = &r->rec;
+	return 0;
 }
 
 void recording_free(struct recording *rec)
 {
-	struct reader *r = (struct reader *)rec;
-
-	if (!r)
-		return;
-	for (int i = 0; i < rec->agents_len; i++) {
-		agent_info_fini(&rec->agents[i].info);
-		agent_data_fini(&rec->agents[i].total);
-	}
-	parser_fini(&r->parser);
-	stacks_free(rec->stacks);
-	free(rec->agents);
-	free(r->slots);
-	free(r->announced);
-	free(r);
+	recording_reader_free((struct recording_reader *)rec);
 }
