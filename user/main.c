@@ -17,6 +17,7 @@ static const struct command {
 	{ "record", cmd_record, "observe agents and write a recording" },
 	{ "report", cmd_report, "show what a recording says" },
 	{ "serve", cmd_serve, "observe agents for good: rotating recordings, metrics for Prometheus and OpenTelemetry" },
+	{ "merge", cmd_merge, "sum recordings of many hosts into one" },
 	{ "doctor", cmd_doctor, "say what this host allows, probe by probe" },
 };
 

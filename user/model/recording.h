@@ -109,6 +109,7 @@ struct agent_info { /* who an agent is; all pointers owned, never NULL, any byte
 	int ns_pid; /* its pid as the innermost pid namespace has it; 0: it is in ours */
 	bool has_exit; /* set in the total when the root process ended while watched */
 	int exit_code; /* as wait(2) reports it */
+	int merged; /* known with the total: agents of other recordings that it is the sum of; 0 or 1: itself */
 };
 
 void agent_info_fini(struct agent_info *info);
@@ -154,6 +155,10 @@ struct header_data {
 	int probes_len;
 	const struct agent_info *agents;
 	int agents_len;
+	/* Of a sum of recordings; else 0. */
+	int merged_files;
+	const char *const *merged_hosts; /* names of the hosts they were made on */
+	int merged_hosts_len;
 };
 
 struct interval_data {
@@ -193,6 +198,8 @@ struct recording {
 	struct header_data header; /* agents unset: see below */
 	struct recording_agent *agents;
 	int agents_len;
+	char **hosts; /* owned: header.merged_hosts, which is unset */
+	int hosts_len;
 	uint64_t intervals; /* read */
 	double duration_s; /* from the first start to the last end */
 	struct stacks *stacks; /* that the agents' samples refer to; never NULL */

@@ -261,3 +261,32 @@ int parse_header(struct parser *p, const json_t *obj, struct header_data *h)
 	}
 	return 0;
 }
+
+int parse_merged(struct parser *p, const json_t *obj, struct recording *rec)
+{
+	struct refusal *r = &p->refusal;
+	json_t *merged, *hosts, *value;
+	size_t i;
+	int err = take_child(r, obj, "merged", JSON_OBJECT, &merged);
+
+	if (!err)
+		err = take_int(r, merged, "files", 0, INT_MAX / 2, &rec->header.merged_files);
+	if (!err)
+		err = take_child(r, merged, "hosts", JSON_ARRAY, &hosts);
+	if (err || !json_array_size(hosts))
+		return err;
+	rec->hosts = calloc(json_array_size(hosts), sizeof(*rec->hosts));
+	if (!rec->hosts)
+		return -ENOMEM;
+	json_array_foreach(hosts, i, value) {
+		if (!json_is_string(value))
+			return refuse(r, "a host's name is not a string");
+		if (rec->hosts_len == MERGED_HOSTS_MAX)
+			break;
+		rec->hosts[rec->hosts_len] = strndup(json_string_value(value), sizeof(rec->header.host.name) - 1);
+		if (!rec->hosts[rec->hosts_len])
+			return -ENOMEM;
+		rec->hosts_len++;
+	}
+	return 0;
+}

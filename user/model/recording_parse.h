@@ -16,6 +16,7 @@
 #define SAMPLES_MAX (1u << 21) /* stacks with a weight, of all agents: what comes after counts as STACK_OTHER */
 #define NOTES_MAX 65536 /* of all agents; further ones are dropped */
 #define LOSS_NAMES_MAX 64
+#define MERGED_HOSTS_MAX 65536 /* names kept */
 
 /* A file's numbers of frames and stacks, as those of our own table. */
 struct stack_numbers {
@@ -43,6 +44,7 @@ struct parsed { /* an interval or total line */
 	struct agent_exit { /* of each agent; in a total */
 		bool has;
 		int code;
+		int merged;
 	} *exits;
 	int len;
 };
@@ -52,6 +54,8 @@ struct parsed { /* an interval or total line */
 int parse_agent_info(struct parser *p, const json_t *obj, struct agent_info *ret_info);
 /* Host, start and probes; not the agents. */
 int parse_header(struct parser *p, const json_t *obj, struct header_data *ret_header);
+/* What a sum of recordings says of them, in the recording and its header. */
+int parse_merged(struct parser *p, const json_t *obj, struct recording *rec);
 /* obj: split by "agents". *ret_parsed, all zero before, is the caller's, also after an error, by parsed_fini. */
 int parse_interval(struct parser *p, const struct json_split *obj, struct parsed *ret_parsed);
 /* One agent of an interval; its samples by our own numbers. *ret_agent, all zero before, is the caller's, also after an error. */

@@ -309,6 +309,8 @@ int parse_agent_data(struct parser *p, const json_t *obj, struct agent_data *a, 
 		err = take_int(r, obj, "exit_code", INT_MIN, INT_MAX, &exit->code);
 	exit->has = json_object_get(obj, "exit_code");
 	if (!err)
+		err = take_int(r, obj, "merged", 0, INT_MAX / 2, &exit->merged);
+	if (!err)
 		err = take_seconds(r, obj, "observed_s", &a->observed_s);
 	if (!err)
 		err = parse_metrics(r, obj, &a->metrics);

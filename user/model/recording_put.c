@@ -221,6 +221,8 @@ void put_agent_data(struct json_text *j, const struct agent_data *a, const struc
 	put_bool(j, "alive", a->alive);
 	if (info && info->has_exit)
 		put_int(j, "exit_code", info->exit_code);
+	if (info && info->merged > 1)
+		put_int(j, "merged", info->merged);
 	put_fraction(j, "observed_s", a->observed_s);
 	put_metrics(j, &a->metrics, on);
 	put_open(j, "ledger", "{");

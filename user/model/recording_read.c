@@ -44,7 +44,7 @@ struct recording_reader {
 
 /* ---- agents ---- */
 
-static struct slot *agent_slot(struct recording_reader *r, int id)
+static struct slot *agent_slot(const struct recording_reader *r, int id)
 {
 	uint32_t at = (uint32_t)id * 2654435761u; /* Knuth's multiplicative hash: neighbouring ids spread */
 
@@ -56,7 +56,7 @@ static struct slot *agent_slot(struct recording_reader *r, int id)
 	}
 }
 
-static int agent_find(struct recording_reader *r, int id)
+static int agent_find(const struct recording_reader *r, int id)
 {
 	return r->slots_len ? agent_slot(r, id)->index - 1 : -1;
 }
@@ -293,6 +293,7 @@ static int take_total(struct recording_reader *r, const struct json_split *obj)
 		}
 		agent->info.has_exit = line.exits[i].has;
 		agent->info.exit_code = line.exits[i].code;
+		agent->info.merged = line.exits[i].merged;
 	}
 	if (r->options.sums && json_object_get(obj->rest, "observer"))
 		r->rec.observer = line.data.observer;
@@ -325,6 +326,8 @@ static int take_header(struct recording_reader *r, const json_t *obj)
 	}
 	err = parse_header(&r->parser, obj, &r->rec.header);
 	r->next_seq = r->rec.header.first_seq;
+	if (!err)
+		err = parse_merged(&r->parser, obj, &r->rec);
 	if (!err)
 		err = take_child(why, obj, "agents", JSON_ARRAY, &agents);
 	if (err)
@@ -533,6 +536,11 @@ double recording_reader_later_s(const struct recording_reader *r)
 	return r->later_s;
 }
 
+int recording_reader_agent(const struct recording_reader *r, int id)
+{
+	return agent_find(r, id);
+}
+
 struct recording *recording_reader_recording(struct recording_reader *r)
 {
 	return &r->rec;
@@ -563,6 +571,9 @@ void recording_reader_free(struct recording_reader *r)
 	parser_fini(&r->parser);
 	if (!r->options.stacks)
 		stacks_free(r->rec.stacks);
+	for (int i = 0; i < r->rec.hosts_len; i++)
+		free(r->rec.hosts[i]);
+	free(r->rec.hosts);
 	free(r->rec.agents);
 	free(r->slots);
 	free(r->announced);

@@ -28,6 +28,8 @@ int recording_reader_next(struct recording_reader *r, double until_s, struct par
 double recording_reader_later_s(const struct recording_reader *r);
 /* What is known of it so far. */
 struct recording *recording_reader_recording(struct recording_reader *r);
+/* Where in its recording's agents the one of this id is; -1: not told yet. */
+int recording_reader_agent(const struct recording_reader *r, int id);
 /* Gives back what can be read again (see lines_suspend). */
 void recording_reader_suspend(struct recording_reader *r, bool close_fd);
 /* Closes the file; the recording stays. */

@@ -123,6 +123,15 @@ int recording_write_header(struct recording_writer *w, const struct header_data 
 		put_close(j, "}");
 	}
 	put_close(j, "]");
+	if (h->merged_files) {
+		put_open(j, "merged", "{");
+		put_int(j, "files", h->merged_files);
+		put_open(j, "hosts", "[");
+		for (int i = 0; i < h->merged_hosts_len; i++)
+			put_string(j, NULL, h->merged_hosts[i]);
+		put_close(j, "]");
+		put_close(j, "}");
+	}
 	return line_end(w);
 }
 
