@@ -51,8 +51,8 @@ void put_raw(struct json_text *j, const char *text, size_t len)
 	j->len += len;
 }
 
-/* Length of the valid UTF-8 sequence at s (NUL-terminated) by the Unicode standard's table 3-7, or 0. */
-static size_t utf8_length(const unsigned char *s)
+/* By the Unicode standard's table 3-7. */
+size_t utf8_length(const unsigned char *s)
 {
 	unsigned char low = 0x80, high = 0xbf;
 	size_t more;

@@ -39,5 +39,7 @@ void put_ns(struct json_text *j, const char *key, uint64_t ns);
 void put_fraction(struct json_text *j, const char *key, double f);
 /* All digits, so that it is read as it was; 0 when it is not finite: JSON has no word for that. */
 void put_real(struct json_text *j, const char *key, double f);
+/* Length of the valid UTF-8 sequence at s, or 0. Looks no further than the first byte that is wrong: at the latest at what ends s. */
+size_t utf8_length(const unsigned char *s);
 
 #endif

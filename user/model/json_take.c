@@ -19,69 +19,85 @@ int refuse(struct refusal *r, const char *fmt, ...)
 	return -EBADMSG;
 }
 
-int take_u64(struct refusal *r, const json_t *obj, const char *key, uint64_t *ret)
+int take_u64(struct refusal *r, const struct json_node *obj, const char *key, uint64_t *ret)
 {
-	const json_t *v = json_object_get(obj, key);
+	const struct json_node *v = json_get(obj, key);
 
 	if (!v)
 		return 0;
-	if (!json_is_integer(v) || json_integer_value(v) < 0)
+	if (v->kind != NODE_INTEGER || v->integer < 0)
 		return refuse(r, "\"%s\" is not a whole number from 0", key);
-	*ret = (uint64_t)json_integer_value(v);
+	*ret = (uint64_t)v->integer;
 	return 0;
 }
 
-int take_int(struct refusal *r, const json_t *obj, const char *key, int min, int max, int *ret)
+int take_int(struct refusal *r, const struct json_node *obj, const char *key, int min, int max, int *ret)
 {
-	const json_t *v = json_object_get(obj, key);
+	const struct json_node *v = json_get(obj, key);
 
 	if (!v)
 		return 0;
-	if (!json_is_integer(v) || json_integer_value(v) < min || json_integer_value(v) > max)
+	if (v->kind != NODE_INTEGER || v->integer < min || v->integer > max)
 		return refuse(r, "\"%s\" is not a whole number from %d to %d", key, min, max);
-	*ret = (int)json_integer_value(v);
+	*ret = (int)v->integer;
 	return 0;
 }
 
-int take_bool(struct refusal *r, const json_t *obj, const char *key, bool *ret)
+int take_bool(struct refusal *r, const struct json_node *obj, const char *key, bool *ret)
 {
-	const json_t *v = json_object_get(obj, key);
+	const struct json_node *v = json_get(obj, key);
 
 	if (!v)
 		return 0;
-	if (!json_is_boolean(v))
+	if (v->kind != NODE_TRUE && v->kind != NODE_FALSE)
 		return refuse(r, "\"%s\" is neither true nor false", key);
-	*ret = json_is_true(v);
+	*ret = v->kind == NODE_TRUE;
 	return 0;
 }
 
-int take_seconds(struct refusal *r, const json_t *obj, const char *key, double *ret)
+/* NaN: it is none. */
+static double number(const struct json_node *v)
 {
-	const json_t *v = json_object_get(obj, key);
-	double s = json_number_value(v);
+	return json_is(v, NODE_REAL) ? v->real : json_is(v, NODE_INTEGER) ? (double)v->integer : NAN;
+}
+
+int take_seconds(struct refusal *r, const struct json_node *obj, const char *key, double *ret)
+{
+	const struct json_node *v = json_get(obj, key);
+	double s = number(v);
 
 	if (!v)
 		return 0;
-	if (!json_is_number(v) || !(s >= 0 && s <= SECONDS_MAX))
+	if (!(s >= 0 && s <= SECONDS_MAX))
 		return refuse(r, "\"%.60s\" is not a time in seconds", key);
 	*ret = s;
 	return 0;
 }
 
-int take_real(struct refusal *r, const json_t *obj, const char *key, double max, double *ret)
+int take_real(struct refusal *r, const struct json_node *obj, const char *key, double max, double *ret)
 {
-	const json_t *v = json_object_get(obj, key);
-	double f = json_number_value(v);
+	const struct json_node *v = json_get(obj, key);
+	double f = number(v);
 
 	if (!v)
 		return 0;
-	if (!json_is_number(v) || !(f >= 0 && f <= max))
+	if (!(f >= 0 && f <= max))
 		return refuse(r, "\"%.60s\" is not a number from 0 to %g", key, max);
 	*ret = f;
 	return 0;
 }
 
-int take_ns(struct refusal *r, const json_t *obj, const char *key, uint64_t *ret)
+int to_ns(const struct json_node *v, uint64_t *ret)
+{
+	double s = number(v);
+
+	if (!(s >= 0 && s <= SECONDS_MAX))
+		return -EBADMSG;
+	*ret = (uint64_t)llround(s * 1e9);
+	return 0;
+}
+
+int take_ns(struct refusal *r, const struct json_node *obj, const char *key, uint64_t *ret)
 {
 	double s = -1;
 	int err = take_seconds(r, obj, key, &s);
@@ -91,19 +107,19 @@ int take_ns(struct refusal *r, const json_t *obj, const char *key, uint64_t *ret
 	return err;
 }
 
-int take_string(struct refusal *r, const json_t *obj, const char *key, const char **ret)
+int take_string(struct refusal *r, const struct json_node *obj, const char *key, const char **ret)
 {
-	const json_t *v = json_object_get(obj, key);
+	const struct json_node *v = json_get(obj, key);
 
 	if (!v)
 		return 0;
-	if (!json_is_string(v))
+	if (v->kind != NODE_STRING)
 		return refuse(r, "\"%s\" is not a string", key);
-	*ret = json_string_value(v);
+	*ret = v->string;
 	return 0;
 }
 
-int take_text(struct refusal *r, const json_t *obj, const char *key, char *buf, size_t size)
+int take_text(struct refusal *r, const struct json_node *obj, const char *key, char *buf, size_t size)
 {
 	const char *s = "";
 	int err = take_string(r, obj, key, &s);
@@ -113,7 +129,7 @@ int take_text(struct refusal *r, const json_t *obj, const char *key, char *buf, 
 	return err;
 }
 
-int take_copy(struct refusal *r, const json_t *obj, const char *key, char **ret)
+int take_copy(struct refusal *r, const struct json_node *obj, const char *key, char **ret)
 {
 	const char *s = "";
 	int err = take_string(r, obj, key, &s);
@@ -124,10 +140,10 @@ int take_copy(struct refusal *r, const json_t *obj, const char *key, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-int take_child(struct refusal *r, const json_t *obj, const char *key, json_type type, json_t **ret)
+int take_child(struct refusal *r, const struct json_node *obj, const char *key, enum node_kind kind, const struct json_node **ret)
 {
-	*ret = json_object_get(obj, key);
-	if (*ret && json_typeof(*ret) != type)
-		return refuse(r, "\"%s\" is not %s", key, type == JSON_ARRAY ? "an array" : "an object");
+	*ret = json_get(obj, key);
+	if (*ret && (*ret)->kind != kind && !(kind == NODE_ARRAY && (*ret)->kind == NODE_NUMBERS))
+		return refuse(r, "\"%s\" is not %s", key, kind == NODE_ARRAY ? "an array" : "an object");
 	return 0;
 }

@@ -25,6 +25,14 @@ int metric_find(const char *name)
 	return -1;
 }
 
+int metric_find_after(const char *name, int m)
+{
+	for (int i = m + 1; i < METRIC_IDS; i++)
+		if (!strcmp(metric_infos[i].name, name))
+			return i;
+	return metric_find(name);
+}
+
 int probe_find(const char *name)
 {
 	for (int p = 0; p < PROBE_COUNT; p++)

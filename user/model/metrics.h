@@ -41,6 +41,8 @@ extern const struct probe_info probe_infos[PROBE_COUNT];
 
 /* Index of the metric or probe called name, or -1. */
 int metric_find(const char *name);
+/* The same, quick where names come in the order of the table: m is what the one before was, or -1. */
+int metric_find_after(const char *name, int m);
 int probe_find(const char *name);
 
 struct metric_set {

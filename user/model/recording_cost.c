@@ -127,14 +127,14 @@ void put_cost(struct json_text *j, const struct cost_data *c)
 
 /* ---- reading ---- */
 
-static int parse_step(struct refusal *r, const json_t *obj, struct cost_data *c)
+static int parse_step(struct refusal *r, const struct json_node *obj, struct cost_data *c)
 {
 	const char *from = "", *to = "";
 	char why[GOVERNOR_WHY] = "";
 	double at_s = 0;
 	int err;
 
-	if (!json_is_object(obj))
+	if (obj->kind != NODE_OBJECT)
 		return refuse(r, "a step is not an object");
 	err = take_seconds(r, obj, "at_s", &at_s);
 	if (!err)
@@ -148,29 +148,29 @@ static int parse_step(struct refusal *r, const json_t *obj, struct cost_data *c)
 	return err;
 }
 
-int parse_cost(struct refusal *r, const json_t *observer, struct cost_data *c)
+int parse_cost(struct refusal *r, const struct json_node *observer, struct cost_data *c)
 {
-	json_t *parts, *rungs, *steps, *value;
+	const struct json_node *parts, *rungs, *steps, *value;
+	struct json_walk walk;
 	uint64_t count = 0;
-	size_t i;
 	int err = take_seconds(r, observer, "budget_s", &c->budget_s);
 
-	c->governed = json_object_get(observer, "budget_s");
+	c->governed = json_get(observer, "budget_s");
 	if (!err)
-		err = take_child(r, observer, "cost_s", JSON_OBJECT, &parts);
+		err = take_child(r, observer, "cost_s", NODE_OBJECT, &parts);
 	for (int p = 0; p < COST_PARTS && !err; p++)
 		err = take_seconds(r, parts, cost_part_names[p], &c->part_s[p]);
 	if (!err)
-		err = take_child(r, observer, "detail_s", JSON_OBJECT, &rungs);
+		err = take_child(r, observer, "detail_s", NODE_OBJECT, &rungs);
 	for (int n = 0; n < RUNG_COUNT && !err; n++)
 		err = take_seconds(r, rungs, rung_infos[n].name, &c->rung_s[n]);
 	if (!err)
-		err = take_child(r, observer, "steps", JSON_ARRAY, &steps);
+		err = take_child(r, observer, "steps", NODE_ARRAY, &steps);
 	if (!err)
 		err = take_u64(r, observer, "steps_count", &count);
 	if (err)
 		return err;
-	json_array_foreach(steps, i, value) {
+	for (walk = json_walk(steps); json_element(&walk, &value);) {
 		err = parse_step(r, value, c);
 		if (err)
 			return err;

@@ -8,10 +8,10 @@
 #include "lib/util.h"
 
 /* Of an agent that is in one. */
-static int parse_container(struct refusal *r, const json_t *agent, struct container *c)
+static int parse_container(struct refusal *r, const struct json_node *agent, struct container *c)
 {
-	json_t *obj;
-	int err = take_child(r, agent, "container", JSON_OBJECT, &obj);
+	const struct json_node *obj;
+	int err = take_child(r, agent, "container", NODE_OBJECT, &obj);
 
 	if (err || !obj)
 		return err;
@@ -23,14 +23,14 @@ static int parse_container(struct refusal *r, const json_t *agent, struct contai
 	return err ? err : take_text(r, obj, "qos", c->qos, sizeof(c->qos));
 }
 
-int parse_agent_info(struct parser *p, const json_t *obj, struct agent_info *info)
+int parse_agent_info(struct parser *p, const struct json_node *obj, struct agent_info *info)
 {
 	struct refusal *r = &p->refusal;
 	int err;
 
 	memset(info, 0, sizeof(*info));
 	info->id = -1;
-	if (!json_is_object(obj))
+	if (obj->kind != NODE_OBJECT)
 		return refuse(r, "an agent is not an object");
 	err = take_int(r, obj, "id", 0, INT_MAX, &info->id);
 	if (!err && info->id < 0)
@@ -73,16 +73,25 @@ void parser_fini(struct parser *p)
 	for (int i = 0; i < p->losses_len; i++)
 		free(p->losses[i]);
 	stack_numbers_fini(&p->numbers);
+	parser_trim(p);
 }
 
-static int parse_observer(struct parser *p, const json_t *obj, struct observer_data *o)
+void parser_trim(struct parser *p)
 {
-	json_t *lost, *value;
+	json_tree_fini(&p->line);
+	json_tree_fini(&p->element);
+	json_parts_fini(&p->parts);
+}
+
+static int parse_observer(struct parser *p, const struct json_node *obj, struct observer_data *o)
+{
+	const struct json_node *lost, *value;
+	struct json_walk walk;
 	const char *key;
 	int err = take_seconds(&p->refusal, obj, "cpu_s", &o->cpu_s);
 
 	o->bpf_s = -1;
-	if (!err && !json_is_null(json_object_get(obj, "bpf_s")))
+	if (!err && !json_is(json_get(obj, "bpf_s"), NODE_NULL))
 		err = take_seconds(&p->refusal, obj, "bpf_s", &o->bpf_s);
 	if (!err)
 		err = take_u64(&p->refusal, obj, "records", &o->records);
@@ -91,18 +100,18 @@ static int parse_observer(struct parser *p, const json_t *obj, struct observer_d
 	if (!err)
 		err = parse_cost(&p->refusal, obj, &o->cost);
 	if (!err)
-		err = take_child(&p->refusal, obj, "lost", JSON_OBJECT, &lost);
+		err = take_child(&p->refusal, obj, "lost", NODE_OBJECT, &lost);
 	if (err)
 		return err;
-	json_object_foreach(lost, key, value) {
+	for (walk = json_walk(lost); json_member(&walk, &key, &value);) {
 		const char *reason;
 
-		if (!json_is_integer(value) || json_integer_value(value) < 0)
+		if (value->kind != NODE_INTEGER || value->integer < 0)
 			return refuse(&p->refusal, "a loss is not a whole number from 0");
 		reason = loss_name(p, key);
 		if (!reason)
 			return -ENOMEM;
-		observer_data_lost(o, reason, (uint64_t)json_integer_value(value));
+		observer_data_lost(o, reason, (uint64_t)value->integer);
 	}
 	return 0;
 }
@@ -140,25 +149,28 @@ static int agents_distinct(struct refusal *r, const struct parsed *line)
 	return 0;
 }
 
-static int parse_agents(struct parser *p, const struct json_split *obj, struct parsed *line)
+static int parse_agents(struct parser *p, struct parsed *line)
 {
+	const struct json_parts *parts = &p->parts;
 	struct refusal *r = &p->refusal;
 	struct room used = { 0 };
 
-	line->agents = calloc(obj->len + 1, sizeof(*line->agents));
-	line->pointers = calloc(obj->len + 1, sizeof(*line->pointers));
-	line->exits = calloc(obj->len + 1, sizeof(*line->exits));
+	line->agents = calloc(parts->len + 1, sizeof(*line->agents));
+	line->pointers = calloc(parts->len + 1, sizeof(*line->pointers));
+	line->exits = calloc(parts->len + 1, sizeof(*line->exits));
 	if (!line->agents || !line->pointers || !line->exits)
 		return -ENOMEM;
-	for (size_t i = 0; i < obj->len; i++) {
-		json_t *agent = json_part_load(&obj->elements[i]);
-		int err = agent ? 0 : refuse(r, "not JSON");
+	for (size_t i = 0; i < parts->len; i++) {
+		const struct json_node *agent;
+		int err = json_tree_read(&p->element, parts->at[i].text, parts->at[i].len, &agent);
+
+		if (err == -EBADMSG)
+			err = refuse(r, "not JSON");
 
 		line->pointers[i] = &line->agents[i];
 		line->len++;
 		if (!err)
 			err = parse_agent_data(p, agent, &line->agents[i], &line->exits[i], &used);
-		json_decref(agent);
 		if (err)
 			return err;
 	}
@@ -167,11 +179,10 @@ static int parse_agents(struct parser *p, const struct json_split *obj, struct p
 	return agents_distinct(r, line);
 }
 
-int parse_interval(struct parser *p, const struct json_split *split, struct parsed *line)
+int parse_interval(struct parser *p, const struct json_node *obj, struct parsed *line)
 {
-	const json_t *obj = split->rest;
 	struct refusal *r = &p->refusal;
-	json_t *observer, *agents;
+	const struct json_node *observer, *agents;
 	int err = take_u64(r, obj, "seq", &line->data.seq);
 
 	if (!err)
@@ -181,24 +192,26 @@ int parse_interval(struct parser *p, const struct json_split *split, struct pars
 	if (!err && line->data.end_s < line->data.start_s)
 		err = refuse(r, "\"end_s\" is before \"start_s\"");
 	if (!err)
-		err = take_child(r, obj, "observer", JSON_OBJECT, &observer);
+		err = take_child(r, obj, "observer", NODE_OBJECT, &observer);
 	if (!err)
 		err = parse_observer(p, observer, &line->data.observer);
 	if (!err)
-		err = take_child(r, obj, "agents", JSON_ARRAY, &agents); /* when it is no array */
-	return err ? err : parse_agents(p, split, line);
+		err = take_child(r, obj, "agents", NODE_ARRAY, &agents); /* when it is no array */
+	if (!err && agents && agents->len)
+		err = refuse(r, "\"agents\" is written with escapes"); /* and was not found when the line was split */
+	return err ? err : parse_agents(p, line);
 }
 
 /* ---- the header ---- */
 
-static int parse_probe(struct refusal *r, const json_t *obj, struct header_data *h)
+static int parse_probe(struct refusal *r, const struct json_node *obj, struct header_data *h)
 {
 	static const char *const states[] = { "on", "off", "unavailable" };
 	const char *name = "", *state = "";
 	struct probe_state *p;
 	int err, id;
 
-	if (!json_is_object(obj))
+	if (obj->kind != NODE_OBJECT)
 		return refuse(r, "a probe is not an object");
 	err = take_string(r, obj, "name", &name);
 	if (!err)
@@ -222,7 +235,7 @@ static int parse_probe(struct refusal *r, const json_t *obj, struct header_data 
 	return err;
 }
 
-static int parse_host(struct refusal *r, const json_t *host, struct host_info *h)
+static int parse_host(struct refusal *r, const struct json_node *host, struct host_info *h)
 {
 	int err = take_text(r, host, "name", h->name, sizeof(h->name));
 
@@ -235,12 +248,12 @@ static int parse_host(struct refusal *r, const json_t *host, struct host_info *h
 	return err ? err : take_int(r, host, "cpus", 0, INT_MAX, &h->cpus);
 }
 
-int parse_header(struct parser *p, const json_t *obj, struct header_data *h)
+int parse_header(struct parser *p, const struct json_node *obj, struct header_data *h)
 {
 	struct refusal *r = &p->refusal;
-	json_t *host, *probes, *value;
-	size_t i;
-	int err = take_child(r, obj, "host", JSON_OBJECT, &host);
+	const struct json_node *host, *probes, *value;
+	struct json_walk walk;
+	int err = take_child(r, obj, "host", NODE_OBJECT, &host);
 
 	if (!err)
 		err = parse_host(r, host, &h->host);
@@ -251,10 +264,10 @@ int parse_header(struct parser *p, const json_t *obj, struct header_data *h)
 	if (!err)
 		err = take_u64(r, obj, "first_seq", &h->first_seq);
 	if (!err)
-		err = take_child(r, obj, "probes", JSON_ARRAY, &probes);
+		err = take_child(r, obj, "probes", NODE_ARRAY, &probes);
 	if (err)
 		return err;
-	json_array_foreach(probes, i, value) {
+	for (walk = json_walk(probes); json_element(&walk, &value);) {
 		err = parse_probe(r, value, h);
 		if (err)
 			return err;
@@ -262,28 +275,28 @@ int parse_header(struct parser *p, const json_t *obj, struct header_data *h)
 	return 0;
 }
 
-int parse_merged(struct parser *p, const json_t *obj, struct recording *rec)
+int parse_merged(struct parser *p, const struct json_node *obj, struct recording *rec)
 {
 	struct refusal *r = &p->refusal;
-	json_t *merged, *hosts, *value;
-	size_t i;
-	int err = take_child(r, obj, "merged", JSON_OBJECT, &merged);
+	const struct json_node *merged, *hosts, *value;
+	struct json_walk walk;
+	int err = take_child(r, obj, "merged", NODE_OBJECT, &merged);
 
 	if (!err)
 		err = take_int(r, merged, "files", 0, INT_MAX / 2, &rec->header.merged_files);
 	if (!err)
-		err = take_child(r, merged, "hosts", JSON_ARRAY, &hosts);
-	if (err || !json_array_size(hosts))
+		err = take_child(r, merged, "hosts", NODE_ARRAY, &hosts);
+	if (err || !hosts || !hosts->len)
 		return err;
-	rec->hosts = calloc(json_array_size(hosts), sizeof(*rec->hosts));
+	rec->hosts = calloc(hosts->len, sizeof(*rec->hosts));
 	if (!rec->hosts)
 		return -ENOMEM;
-	json_array_foreach(hosts, i, value) {
-		if (!json_is_string(value))
+	for (walk = json_walk(hosts); json_element(&walk, &value);) {
+		if (value->kind != NODE_STRING)
 			return refuse(r, "a host's name is not a string");
 		if (rec->hosts_len == MERGED_HOSTS_MAX)
 			break;
-		rec->hosts[rec->hosts_len] = strndup(json_string_value(value), sizeof(rec->header.host.name) - 1);
+		rec->hosts[rec->hosts_len] = strndup(value->string, sizeof(rec->header.host.name) - 1);
 		if (!rec->hosts[rec->hosts_len])
 			return -ENOMEM;
 		rec->hosts_len++;

@@ -3,7 +3,6 @@
 #ifndef STAKEOUT_RECORDING_PARSE_H
 #define STAKEOUT_RECORDING_PARSE_H
 
-#include "model/json_split.h"
 #include "model/json_take.h"
 #include "model/recording.h"
 
@@ -28,6 +27,8 @@ struct stack_numbers {
 
 struct parser {
 	struct refusal refusal;
+	struct json_tree line, element; /* of the present line: all but its agents; one of them */
+	struct json_parts parts; /* its agents' texts */
 	char *losses[LOSS_NAMES_MAX]; /* names of losses, owned: observer_data points at them */
 	int losses_len;
 	struct stack_numbers numbers;
@@ -51,24 +52,25 @@ struct parsed { /* an interval or total line */
 
 /* All return 0, -EBADMSG with the refusal filled in, or -ENOMEM. */
 /* *ret_info is the caller's, also after an error, by agent_info_fini. */
-int parse_agent_info(struct parser *p, const json_t *obj, struct agent_info *ret_info);
+int parse_agent_info(struct parser *p, const struct json_node *obj, struct agent_info *ret_info);
 /* Host, start and probes; not the agents. */
-int parse_header(struct parser *p, const json_t *obj, struct header_data *ret_header);
+int parse_header(struct parser *p, const struct json_node *obj, struct header_data *ret_header);
 /* What a sum of recordings says of them, in the recording and its header. */
-int parse_merged(struct parser *p, const json_t *obj, struct recording *rec);
-/* obj: split by "agents". *ret_parsed, all zero before, is the caller's, also after an error, by parsed_fini. */
-int parse_interval(struct parser *p, const struct json_split *obj, struct parsed *ret_parsed);
+int parse_merged(struct parser *p, const struct json_node *obj, struct recording *rec);
+/* obj: split by "agents", which are in p->parts. *ret_parsed, all zero before, is the caller's, also after an error, by parsed_fini. */
+int parse_interval(struct parser *p, const struct json_node *obj, struct parsed *ret_parsed);
 /* One agent of an interval; its samples by our own numbers. *ret_agent, all zero before, is the caller's, also after an error. */
-int parse_agent_data(struct parser *p, const json_t *obj, struct agent_data *ret_agent, struct agent_exit *ret_exit, struct room *used);
+int parse_agent_data(struct parser *p, const struct json_node *obj, struct agent_data *ret_agent, struct agent_exit *ret_exit, struct room *used);
 /* Samples, heap, rivals and notes of it. */
-int parse_extras(struct parser *p, const json_t *obj, struct agent_data *a, struct room *used);
+int parse_extras(struct parser *p, const struct json_node *obj, struct agent_data *a, struct room *used);
 /* What an observer cost and its budget; all absent in older recordings. *c is all zero before. */
-int parse_cost(struct refusal *r, const json_t *observer, struct cost_data *c);
+int parse_cost(struct refusal *r, const struct json_node *observer, struct cost_data *c);
 /* A line of stacks: they are added to our table. */
-int parse_stacks(struct parser *p, const json_t *obj);
+int parse_stacks(struct parser *p, const struct json_node *obj);
 void stack_numbers_fini(struct stack_numbers *n);
 void parsed_fini(struct parsed *line);
+/* Gives back what only the present line needs. */
+void parser_trim(struct parser *p);
 void parser_fini(struct parser *p);
-
 
 #endif

@@ -11,24 +11,18 @@
 
 #define NAME_MAX_BYTES 256 /* of a tool or peer, with its NUL: longer ones are cut */
 
-static int parse_hist_counts(struct refusal *r, const json_t *array, int offset, struct hist *h)
+static int parse_hist_counts(struct refusal *r, const struct json_node *array, int offset, struct hist *h)
 {
-	size_t len = json_array_size(array);
+	size_t len;
 	const uint64_t range = (uint64_t)(hist_index(UINT64_MAX, HIST_SCALE) - hist_index(1, HIST_SCALE) + 1);
-	_cleanup_free_ uint64_t *counts = NULL;
+	const uint64_t *counts = json_numbers(array, &len);
 	uint64_t sum = h->zero_count;
 
+	if (array && !counts)
+		return refuse(r, "a bucket is not a whole number from 0");
 	if (len > range)
 		return refuse(r, "more buckets than 64-bit values can fill");
-	counts = calloc(len + 1, sizeof(*counts));
-	if (!counts)
-		return -ENOMEM;
 	for (size_t i = 0; i < len; i++) {
-		const json_t *n = json_array_get(array, i);
-
-		if (!json_is_integer(n) || json_integer_value(n) < 0)
-			return refuse(r, "a bucket is not a whole number from 0");
-		counts[i] = (uint64_t)json_integer_value(n);
 		if (__builtin_add_overflow(sum, counts[i], &sum))
 			return refuse(r, "bucket counts beyond 64 bits");
 	}
@@ -44,12 +38,12 @@ static int parse_hist_counts(struct refusal *r, const json_t *array, int offset,
 	}
 }
 
-static int parse_hist(struct refusal *r, const json_t *obj, struct hist *h)
+static int parse_hist(struct refusal *r, const struct json_node *obj, struct hist *h)
 {
-	json_t *counts;
+	const struct json_node *counts;
 	int scale = INT_MIN, offset = 0, err;
 
-	if (!json_is_object(obj))
+	if (obj->kind != NODE_OBJECT)
 		return refuse(r, "a histogram is not an object");
 	err = take_int(r, obj, "scale", HIST_SCALE_MIN, HIST_SCALE, &scale);
 	if (!err && scale == INT_MIN)
@@ -67,7 +61,7 @@ static int parse_hist(struct refusal *r, const json_t *obj, struct hist *h)
 	if (!err)
 		err = take_int(r, obj, "offset", INT_MIN, INT_MAX, &offset);
 	if (!err)
-		err = take_child(r, obj, "bucket_counts", JSON_ARRAY, &counts);
+		err = take_child(r, obj, "bucket_counts", NODE_ARRAY, &counts);
 	if (!err && h->min > h->max)
 		err = refuse(r, "a histogram's \"min\" is above its \"max\"");
 	if (!err && h->zero_count && h->min)
@@ -78,15 +72,18 @@ static int parse_hist(struct refusal *r, const json_t *obj, struct hist *h)
 	return parse_hist_counts(r, counts, offset, h);
 }
 
-static int parse_hists(struct refusal *r, json_t *hists, struct metric_set *s)
+static int parse_hists(struct refusal *r, const struct json_node *hists, struct metric_set *s)
 {
+	struct json_walk walk = json_walk(hists);
+	const struct json_node *value;
 	const char *key;
-	json_t *value;
+	int m = -1;
 
-	json_object_foreach(hists, key, value) {
-		int err, m = metric_find(key);
+	while (json_member(&walk, &key, &value)) {
+		int err;
 		struct hist h;
 
+		m = metric_find_after(key, m);
 		if (m < 0 || metric_infos[m].type != METRIC_HIST)
 			continue;
 		hist_init(&h);
@@ -107,32 +104,33 @@ static int parse_hists(struct refusal *r, json_t *hists, struct metric_set *s)
 	return 0;
 }
 
-static int parse_values(struct refusal *r, json_t *values, bool gauges, struct metric_set *s)
+static int parse_values(struct refusal *r, const struct json_node *values, bool gauges, struct metric_set *s)
 {
+	struct json_walk walk = json_walk(values);
+	const struct json_node *value;
 	const char *key;
-	json_t *value;
+	int m = -1;
 
-	json_object_foreach(values, key, value) {
-		int m = metric_find(key);
-
+	while (json_member(&walk, &key, &value)) {
+		m = metric_find_after(key, m);
 		if (m < 0 || metric_infos[m].type == METRIC_HIST || (metric_infos[m].type != METRIC_COUNTER) != gauges)
 			continue;
-		if (!json_is_integer(value) || json_integer_value(value) < 0)
+		if (value->kind != NODE_INTEGER || value->integer < 0)
 			return refuse(r, "%s is not a whole number from 0", metric_infos[m].name);
-		s->value[m] += (uint64_t)json_integer_value(value);
+		s->value[m] += (uint64_t)value->integer;
 	}
 	return 0;
 }
 
-static int parse_metrics(struct refusal *r, const json_t *obj, struct metric_set *s)
+static int parse_metrics(struct refusal *r, const struct json_node *obj, struct metric_set *s)
 {
-	json_t *counters, *gauges, *hists;
-	int err = take_child(r, obj, "counters", JSON_OBJECT, &counters);
+	const struct json_node *counters, *gauges, *hists;
+	int err = take_child(r, obj, "counters", NODE_OBJECT, &counters);
 
 	if (!err)
-		err = take_child(r, obj, "gauges", JSON_OBJECT, &gauges);
+		err = take_child(r, obj, "gauges", NODE_OBJECT, &gauges);
 	if (!err)
-		err = take_child(r, obj, "hist", JSON_OBJECT, &hists);
+		err = take_child(r, obj, "hist", NODE_OBJECT, &hists);
 	if (!err)
 		err = parse_values(r, counters, false, s);
 	if (!err)
@@ -150,35 +148,39 @@ static enum state_id state_of(const char *name)
 	return !strcmp(name, "net") || !strncmp(name, "net.", 4) ? STATE_NET_OTHER : STATE_OTHER;
 }
 
-static int parse_ledger(struct refusal *r, const json_t *ledger, const char *key, struct ledger *l)
+static int parse_ledger(struct refusal *r, const struct json_node *ledger, const char *key, struct ledger *l)
 {
-	json_t *states, *value;
+	const struct json_node *states, *value;
+	struct json_walk walk;
 	const char *name;
-	int err = take_child(r, ledger, key, JSON_OBJECT, &states);
-
-	json_object_foreach(states, name, value) {
-		uint64_t ns = 0;
-
-		if (!err)
-			err = take_ns(r, states, name, &ns);
-		l->ns[state_of(name)] += ns;
-	}
-	return err;
-}
-
-static int parse_concurrency(struct refusal *r, const json_t *agent, struct concurrency *all)
-{
-	json_t *classes, *value;
-	const char *name;
-	int err = take_child(r, agent, "concurrency", JSON_OBJECT, &classes);
+	int err = take_child(r, ledger, key, NODE_OBJECT, &states);
 
 	if (err)
 		return err;
-	json_object_foreach(classes, name, value) {
+	for (walk = json_walk(states); json_member(&walk, &name, &value);) {
+		uint64_t ns;
+
+		if (to_ns(value, &ns))
+			return refuse(r, "\"%.60s\" is not a time in seconds", name);
+		l->ns[state_of(name)] += ns;
+	}
+	return 0;
+}
+
+static int parse_concurrency(struct refusal *r, const struct json_node *agent, struct concurrency *all)
+{
+	const struct json_node *classes, *value;
+	struct json_walk walk;
+	const char *name;
+	int err = take_child(r, agent, "concurrency", NODE_OBJECT, &classes);
+
+	if (err)
+		return err;
+	for (walk = json_walk(classes); json_member(&walk, &name, &value);) {
 		int class = class_find(name);
 		struct concurrency c = { 0 }, *into = &all[class >= 0 ? class : CLASS_OTHER];
 
-		if (!json_is_object(value))
+		if (value->kind != NODE_OBJECT)
 			return refuse(r, "a class's concurrency is not an object");
 		err = take_ns(r, value, "outstanding_s", &c.outstanding_ns);
 		if (!err)
@@ -205,16 +207,16 @@ static bool tool_known(const struct agent_data *a, const char *name)
 	return false;
 }
 
-static int parse_tool(struct refusal *r, const json_t *obj, struct agent_data *a, struct room *used)
+static int parse_tool(struct refusal *r, const struct json_node *obj, struct agent_data *a, struct room *used)
 {
 	const char *name = NULL;
 	char cut[NAME_MAX_BYTES];
 	struct tool_data *tool;
-	json_t *ledger;
+	const struct json_node *ledger;
 	uint64_t live = 0;
 	int err, before = a->tools_len;
 
-	if (!json_is_object(obj))
+	if (obj->kind != NODE_OBJECT)
 		return refuse(r, "a tool is not an object");
 	err = take_string(r, obj, "name", &name);
 	if (!err && !name)
@@ -222,7 +224,7 @@ static int parse_tool(struct refusal *r, const json_t *obj, struct agent_data *a
 	if (!err)
 		err = take_u64(r, obj, "runs_live", &live);
 	if (!err)
-		err = take_child(r, obj, "ledger", JSON_OBJECT, &ledger);
+		err = take_child(r, obj, "ledger", NODE_OBJECT, &ledger);
 	if (err)
 		return err;
 	snprintf(cut, sizeof(cut), "%s", name);
@@ -245,7 +247,7 @@ static bool peer_known(const struct agent_data *a, bool server, const char *peer
 	return false;
 }
 
-static int parse_peer(struct refusal *r, const json_t *obj, struct agent_data *a, struct room *used)
+static int parse_peer(struct refusal *r, const struct json_node *obj, struct agent_data *a, struct room *used)
 {
 	const char *side = "client", *class = "";
 	char peer[NAME_MAX_BYTES] = "", name[NAME_MAX_BYTES] = "";
@@ -254,10 +256,10 @@ static int parse_peer(struct refusal *r, const json_t *obj, struct agent_data *a
 	struct peer_data *p;
 	int err, before = a->peers_len;
 
-	if (!json_is_object(obj))
+	if (obj->kind != NODE_OBJECT)
 		return refuse(r, "a peer is not an object");
 	err = take_text(r, obj, "peer", peer, sizeof(peer));
-	if (!err && !json_object_get(obj, "peer"))
+	if (!err && !json_get(obj, "peer"))
 		err = refuse(r, "a peer without \"peer\"");
 	if (!err)
 		err = take_text(r, obj, "name", name, sizeof(name));
@@ -290,14 +292,14 @@ static int parse_peer(struct refusal *r, const json_t *obj, struct agent_data *a
 	return parse_metrics(r, obj, &p->metrics);
 }
 
-int parse_agent_data(struct parser *p, const json_t *obj, struct agent_data *a, struct agent_exit *exit, struct room *used)
+int parse_agent_data(struct parser *p, const struct json_node *obj, struct agent_data *a, struct agent_exit *exit, struct room *used)
 {
 	struct refusal *r = &p->refusal;
-	json_t *ledger, *tools, *peers, *value;
-	size_t i;
+	const struct json_node *ledger, *tools, *peers, *value;
+	struct json_walk walk;
 	int err;
 
-	if (!json_is_object(obj))
+	if (obj->kind != NODE_OBJECT)
 		return refuse(r, "an agent is not an object");
 	err = take_bool(r, obj, "alive", &a->alive);
 	a->id = -1;
@@ -307,7 +309,7 @@ int parse_agent_data(struct parser *p, const json_t *obj, struct agent_data *a, 
 		err = refuse(r, "an agent without \"id\"");
 	if (!err)
 		err = take_int(r, obj, "exit_code", INT_MIN, INT_MAX, &exit->code);
-	exit->has = json_object_get(obj, "exit_code");
+	exit->has = json_get(obj, "exit_code");
 	if (!err)
 		err = take_int(r, obj, "merged", 0, INT_MAX / 2, &exit->merged);
 	if (!err)
@@ -315,7 +317,7 @@ int parse_agent_data(struct parser *p, const json_t *obj, struct agent_data *a, 
 	if (!err)
 		err = parse_metrics(r, obj, &a->metrics);
 	if (!err)
-		err = take_child(r, obj, "ledger", JSON_OBJECT, &ledger);
+		err = take_child(r, obj, "ledger", NODE_OBJECT, &ledger);
 	if (!err)
 		err = parse_ledger(r, ledger, "main_s", &a->main);
 	if (!err)
@@ -325,17 +327,17 @@ int parse_agent_data(struct parser *p, const json_t *obj, struct agent_data *a, 
 	if (!err)
 		err = parse_concurrency(r, obj, a->concurrency);
 	if (!err)
-		err = take_child(r, obj, "tools", JSON_ARRAY, &tools);
+		err = take_child(r, obj, "tools", NODE_ARRAY, &tools);
 	if (!err)
-		err = take_child(r, obj, "peers", JSON_ARRAY, &peers);
+		err = take_child(r, obj, "peers", NODE_ARRAY, &peers);
 	if (err)
 		return err;
-	json_array_foreach(tools, i, value) {
+	for (walk = json_walk(tools); json_element(&walk, &value);) {
 		err = parse_tool(r, value, a, used);
 		if (err)
 			return err;
 	}
-	json_array_foreach(peers, i, value) {
+	for (walk = json_walk(peers); json_element(&walk, &value);) {
 		err = parse_peer(r, value, a, used);
 		if (err)
 			return err;

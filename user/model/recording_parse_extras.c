@@ -11,7 +11,7 @@
 
 /* ---- samples ---- */
 
-static uint32_t stack_of(struct stack_numbers *n, json_int_t number)
+static uint32_t stack_of(struct stack_numbers *n, uint64_t number)
 {
 	if (number == STACK_OTHER)
 		return STACK_OTHER;
@@ -21,36 +21,38 @@ static uint32_t stack_of(struct stack_numbers *n, json_int_t number)
 	return STACK_OTHER;
 }
 
-static int parse_set(struct parser *p, const json_t *array, struct sample_set *s, struct room *used)
+static int parse_set(struct parser *p, const struct json_node *array, struct sample_set *s, struct room *used)
 {
-	const json_t *entry;
-	size_t i;
+	struct json_walk walk = json_walk(array);
+	const struct json_node *entry;
 
-	if (!json_is_array(array))
+	if (array->kind != NODE_ARRAY && array->kind != NODE_NUMBERS)
 		return refuse(&p->refusal, "samples are not an array");
-	json_array_foreach((json_t *)array, i, entry) {
-		const json_t *stack = json_array_get(entry, 0), *value = json_array_get(entry, 1);
+	while (json_element(&walk, &entry)) {
+		size_t len;
+		const uint64_t *pair = json_numbers(entry, &len);
 		uint32_t before = s->len, number;
 
-		if (!json_is_integer(stack) || !json_is_integer(value) || json_integer_value(stack) < 0 || json_integer_value(value) < 0)
+		if (!pair || len < 2)
 			return refuse(&p->refusal, "a sample is not a stack and a whole number from 0");
-		number = stack_of(&p->numbers, json_integer_value(stack));
-		if (sample_set_add(s, used->samples < SAMPLES_MAX ? number : STACK_OTHER, (uint64_t)json_integer_value(value)))
+		number = stack_of(&p->numbers, pair[0]);
+		if (sample_set_add(s, used->samples < SAMPLES_MAX ? number : STACK_OTHER, pair[1]))
 			return -ENOMEM;
 		used->samples += s->len - before;
 	}
 	return 0;
 }
 
-static int parse_samples(struct parser *p, const json_t *agent, struct agent_data *a, struct room *used)
+static int parse_samples(struct parser *p, const struct json_node *agent, struct agent_data *a, struct room *used)
 {
-	json_t *sets, *value;
+	const struct json_node *sets, *value;
+	struct json_walk walk;
 	const char *name;
-	int err = take_child(&p->refusal, agent, "samples", JSON_OBJECT, &sets);
+	int err = take_child(&p->refusal, agent, "samples", NODE_OBJECT, &sets);
 
 	if (err)
 		return err;
-	json_object_foreach(sets, name, value) {
+	for (walk = json_walk(sets); json_member(&walk, &name, &value);) {
 		int id = sample_find(name);
 
 		if (id >= 0)
@@ -71,12 +73,12 @@ static enum heap_mode heap_mode_of(const char *name)
 	return HEAP_NONE; /* one of a later program: what its sums mean is not known */
 }
 
-static int parse_heap(struct refusal *r, const json_t *agent, struct heap_data *ret)
+static int parse_heap(struct refusal *r, const struct json_node *agent, struct heap_data *ret)
 {
 	struct heap_data h = { .kept = 1 };
 	const char *mode = "";
-	json_t *heap;
-	int err = take_child(r, agent, "heap", JSON_OBJECT, &heap);
+	const struct json_node *heap;
+	int err = take_child(r, agent, "heap", NODE_OBJECT, &heap);
 
 	if (!err)
 		err = take_string(r, heap, "mode", &mode);
@@ -106,19 +108,21 @@ static size_t cut(const char *text, size_t max)
 	return len;
 }
 
-static int parse_rivals(struct refusal *r, const json_t *agent, struct agent_data *a)
+static int parse_rivals(struct refusal *r, const struct json_node *agent, struct agent_data *a)
 {
-	json_t *rivals, *value;
+	const struct json_node *rivals, *value;
+	struct json_walk walk;
 	uint64_t other = 0;
-	size_t i;
-	int err = take_child(r, agent, "rivals", JSON_ARRAY, &rivals);
+	int err = take_child(r, agent, "rivals", NODE_ARRAY, &rivals);
 
-	json_array_foreach(rivals, i, value) {
+	if (err)
+		return err;
+	for (walk = json_walk(rivals); json_element(&walk, &value);) {
 		char name[sizeof(a->rivals->name)] = "";
 		const char *text = "";
 		uint64_t ns = 0;
 
-		if (!err && !json_is_object(value))
+		if (value->kind != NODE_OBJECT)
 			err = refuse(r, "a rival is not an object");
 		if (!err)
 			err = take_string(r, value, "name", &text);
@@ -136,17 +140,17 @@ static int parse_rivals(struct refusal *r, const json_t *agent, struct agent_dat
 	return err;
 }
 
-static int parse_notes(struct refusal *r, const json_t *agent, struct agent_data *a, struct room *used)
+static int parse_notes(struct refusal *r, const struct json_node *agent, struct agent_data *a, struct room *used)
 {
-	json_t *notes, *value;
-	size_t i;
-	int err = take_child(r, agent, "notes", JSON_ARRAY, &notes);
+	const struct json_node *notes, *value;
+	struct json_walk walk;
+	int err = take_child(r, agent, "notes", NODE_ARRAY, &notes);
 
 	if (err)
 		return err;
-	json_array_foreach(notes, i, value) {
+	for (walk = json_walk(notes); json_element(&walk, &value);) {
 		char note[NOTE_BYTES] = "";
-		const char *text = json_string_value(value);
+		const char *text = value->kind == NODE_STRING ? value->string : NULL;
 
 		if (!text)
 			return refuse(r, "a note is not a string");
@@ -161,7 +165,7 @@ static int parse_notes(struct refusal *r, const json_t *agent, struct agent_data
 	return 0;
 }
 
-int parse_extras(struct parser *p, const json_t *obj, struct agent_data *a, struct room *used)
+int parse_extras(struct parser *p, const struct json_node *obj, struct agent_data *a, struct room *used)
 {
 	int err = parse_samples(p, obj, a, used);
 

@@ -30,10 +30,10 @@ static int numbers_prepare(struct stack_numbers *n)
 }
 
 /* The array called key, or NULL, and the number of its first element. end: behind the numbers told so far. */
-static int take_numbered(struct refusal *r, const json_t *obj, const char *key, const char *first_key, uint32_t end, size_t max, json_t **ret,
+static int take_numbered(struct refusal *r, const struct json_node *obj, const char *key, const char *first_key, uint32_t end, size_t max, const struct json_node **ret,
 			 uint64_t *ret_first)
 {
-	int err = take_child(r, obj, key, JSON_ARRAY, ret);
+	int err = take_child(r, obj, key, NODE_ARRAY, ret);
 
 	*ret_first = 0;
 	if (!err)
@@ -42,7 +42,7 @@ static int take_numbered(struct refusal *r, const json_t *obj, const char *key, 
 		return err;
 	if (*ret_first < end)
 		return refuse(r, "numbers of %s that were told before", key);
-	if (*ret_first > max || json_array_size(*ret) > max - *ret_first)
+	if (*ret_first > max || (*ret)->len > max - *ret_first)
 		return refuse(r, "more than %zu %s", max, key);
 	return 0;
 }
@@ -57,14 +57,14 @@ static enum frame_kind frame_kind_of(const char *name)
 }
 
 /* The texts stay borrowed from obj. */
-static int parse_frame(struct refusal *r, const json_t *obj, struct frame *ret)
+static int parse_frame(struct refusal *r, const struct json_node *obj, struct frame *ret)
 {
 	const char *kind = "";
 	uint64_t line = 0;
 	int err;
 
 	*ret = (struct frame){ .name = "", .file = "", .module = "" };
-	if (!json_is_object(obj))
+	if (obj->kind != NODE_OBJECT)
 		return refuse(r, "a frame is not an object");
 	err = take_string(r, obj, "kind", &kind);
 	if (!err)
@@ -82,33 +82,29 @@ static int parse_frame(struct refusal *r, const json_t *obj, struct frame *ret)
 	return err;
 }
 
-static int check_stack(struct refusal *r, const json_t *stack)
+static int check_stack(struct refusal *r, const struct json_node *stack)
 {
-	const json_t *n;
-	size_t i;
+	size_t len;
 
-	if (!json_is_array(stack))
+	if (stack->kind != NODE_ARRAY && stack->kind != NODE_NUMBERS)
 		return refuse(r, "a stack is not an array");
-	json_array_foreach((json_t *)stack, i, n)
-		if (!json_is_integer(n) || json_integer_value(n) < 0)
-			return refuse(r, "a frame's number is not a whole number from 0");
-	return 0;
+	return json_numbers(stack, &len) ? 0 : refuse(r, "a frame's number is not a whole number from 0");
 }
 
 /* Nothing is taken of a line that is wrong somewhere. */
-static int check_elements(struct refusal *r, const json_t *frames, const json_t *stacks)
+static int check_elements(struct refusal *r, const struct json_node *frames, const struct json_node *stacks)
 {
-	const json_t *value;
+	const struct json_node *value;
+	struct json_walk walk;
 	struct frame f;
-	size_t i;
 	int err = 0;
 
-	json_array_foreach((json_t *)frames, i, value) {
+	for (walk = json_walk(frames); json_element(&walk, &value);) {
 		err = parse_frame(r, value, &f);
 		if (err)
 			return err;
 	}
-	json_array_foreach((json_t *)stacks, i, value) {
+	for (walk = json_walk(stacks); json_element(&walk, &value);) {
 		err = check_stack(r, value);
 		if (err)
 			return err;
@@ -116,7 +112,7 @@ static int check_elements(struct refusal *r, const json_t *frames, const json_t 
 	return 0;
 }
 
-static uint32_t frame_of(struct stack_numbers *n, json_int_t number)
+static uint32_t frame_of(struct stack_numbers *n, uint64_t number)
 {
 	if (!number)
 		return 0;
@@ -126,25 +122,27 @@ static uint32_t frame_of(struct stack_numbers *n, json_int_t number)
 	return 0;
 }
 
-static int take_stack(struct stack_numbers *n, const json_t *stack, uint32_t *ret)
+static int take_stack(struct stack_numbers *n, const struct json_node *stack, uint32_t *ret)
 {
-	size_t len = json_array_size(stack);
+	size_t len;
+	const uint64_t *numbers = json_numbers(stack, &len);
 	_cleanup_free_ uint32_t *frames = calloc(len + 1, sizeof(*frames));
 
 	if (!frames)
 		return -ENOMEM;
 	for (size_t i = 0; i < len; i++)
-		frames[i] = frame_of(n, json_integer_value(json_array_get(stack, i)));
+		frames[i] = frame_of(n, numbers[i]);
 	*ret = stacks_add(n->table, frames, len);
 	return 0;
 }
 
-int parse_stacks(struct parser *p, const json_t *obj)
+int parse_stacks(struct parser *p, const struct json_node *obj)
 {
 	struct stack_numbers *n = &p->numbers;
 	struct refusal *r = &p->refusal;
 	uint64_t first_frame, first_stack;
-	json_t *frames, *stacks;
+	const struct json_node *frames, *stacks, *value;
+	struct json_walk walk;
 	int err = numbers_prepare(n);
 
 	if (!err)
@@ -155,16 +153,16 @@ int parse_stacks(struct parser *p, const json_t *obj)
 		err = check_elements(r, frames, stacks);
 	if (err)
 		return err;
-	for (size_t i = 0; i < json_array_size(frames); i++) {
+	for (walk = json_walk(frames); json_element(&walk, &value); first_frame++) {
 		struct frame f;
 
-		parse_frame(r, json_array_get(frames, i), &f);
-		n->frames[first_frame + i] = stacks_frame(n->table, &f);
-		n->frames_end = (uint32_t)(first_frame + i + 1);
+		parse_frame(r, value, &f);
+		n->frames[first_frame] = stacks_frame(n->table, &f);
+		n->frames_end = (uint32_t)(first_frame + 1);
 	}
-	for (size_t i = 0; i < json_array_size(stacks) && !err; i++) {
-		err = take_stack(n, json_array_get(stacks, i), &n->stacks[first_stack + i]);
-		n->stacks_end = (uint32_t)(first_stack + i + 1);
+	for (walk = json_walk(stacks); !err && json_element(&walk, &value); first_stack++) {
+		err = take_stack(n, value, &n->stacks[first_stack]);
+		n->stacks_end = (uint32_t)(first_stack + 1);
 	}
 	return err;
 }

@@ -16,7 +16,6 @@
 
 #define FORMAT "stakeout/1"
 #define FORMAT_PREFIX "stakeout/"
-#define HEADER_BYTES_MAX (64u << 20)
 
 struct slot { /* of the agent table: open addressing, index + 1, 0 is free */
 	int index;
@@ -132,7 +131,7 @@ static int agent_need(struct recording_reader *r, int id)
 	return err;
 }
 
-static int take_agent(struct recording_reader *r, const json_t *obj)
+static int take_agent(struct recording_reader *r, const struct json_node *obj)
 {
 	struct agent_info info;
 	int err = parse_agent_info(&r->parser, obj, &info), at;
@@ -202,7 +201,7 @@ static int interval_add(struct recording_reader *r, struct agent_data *a)
 }
 
 /* READER_INTERVAL, READER_LATER, or an error. */
-static int take_interval(struct recording_reader *r, const struct json_split *obj)
+static int take_interval(struct recording_reader *r, const struct json_node *obj)
 {
 	struct parsed *line = &r->line;
 	int err;
@@ -265,7 +264,7 @@ static bool total_agrees(const struct recording_reader *r, int at, const struct 
 }
 
 /* The total replaces the sum of the intervals: it also has what intervals that are missing here would have added. */
-static int take_total(struct recording_reader *r, const struct json_split *obj)
+static int take_total(struct recording_reader *r, const struct json_node *obj)
 {
 	struct parsed line = { 0 };
 	const bool whole = !r->rec.gap && !r->rec.bad_lines;
@@ -295,7 +294,7 @@ static int take_total(struct recording_reader *r, const struct json_split *obj)
 		agent->info.exit_code = line.exits[i].code;
 		agent->info.merged = line.exits[i].merged;
 	}
-	if (r->options.sums && json_object_get(obj->rest, "observer"))
+	if (r->options.sums && json_get(obj, "observer"))
 		r->rec.observer = line.data.observer;
 	span_note(r, &line.data);
 	r->rec.complete = true;
@@ -306,12 +305,12 @@ out:
 
 /* ---- lines ---- */
 
-static int take_header(struct recording_reader *r, const json_t *obj)
+static int take_header(struct recording_reader *r, const struct json_node *obj)
 {
 	struct refusal *why = &r->parser.refusal;
 	const char *kind = "", *format = "";
-	json_t *agents, *value;
-	size_t i;
+	const struct json_node *agents, *value;
+	struct json_walk walk;
 	int err = take_string(why, obj, "kind", &kind);
 
 	if (!err)
@@ -329,10 +328,10 @@ static int take_header(struct recording_reader *r, const json_t *obj)
 	if (!err)
 		err = parse_merged(&r->parser, obj, &r->rec);
 	if (!err)
-		err = take_child(why, obj, "agents", JSON_ARRAY, &agents);
+		err = take_child(why, obj, "agents", NODE_ARRAY, &agents);
 	if (err)
 		return err;
-	json_array_foreach(agents, i, value) {
+	for (walk = json_walk(agents); json_element(&walk, &value);) {
 		err = take_agent(r, value);
 		if (err)
 			return err;
@@ -340,7 +339,7 @@ static int take_header(struct recording_reader *r, const json_t *obj)
 	return 0;
 }
 
-static int take_stacks(struct recording_reader *r, const json_t *obj)
+static int take_stacks(struct recording_reader *r, const struct json_node *obj)
 {
 	pthread_mutex_t *lock = r->options.stacks_lock;
 	int err;
@@ -354,10 +353,10 @@ static int take_stacks(struct recording_reader *r, const json_t *obj)
 }
 
 /* 0, what take_interval returns, or negative errno. */
-static int take_line(struct recording_reader *r, const struct json_split *obj)
+static int take_line(struct recording_reader *r, const struct json_node *obj)
 {
 	const char *kind = NULL;
-	int err = take_string(&r->parser.refusal, obj->rest, "kind", &kind);
+	int err = take_string(&r->parser.refusal, obj, "kind", &kind);
 
 	if (err)
 		return err;
@@ -368,9 +367,9 @@ static int take_line(struct recording_reader *r, const struct json_split *obj)
 	if (!strcmp(kind, "total"))
 		return take_total(r, obj);
 	if (!strcmp(kind, "agent"))
-		return take_agent(r, obj->rest);
+		return take_agent(r, obj);
 	if (!strcmp(kind, "stacks"))
-		return take_stacks(r, obj->rest);
+		return take_stacks(r, obj);
 	if (!strcmp(kind, "header")) {
 		r->second_header = true;
 		return refuse(&r->parser.refusal, "a second recording begins");
@@ -393,15 +392,15 @@ static int read_lines(struct recording_reader *r)
 	int got;
 
 	while ((got = r->second_header ? 0 : lines_next(l, &line, &len)) > 0) {
-		struct json_split obj = { 0 };
-		int took = line ? json_split(line, len, "agents", AGENTS_MAX, &obj) : -EFBIG;
+		struct parser *p = &r->parser;
+		const struct json_node *obj;
+		int took = line ? json_tree_split(&p->line, line, len, "agents", AGENTS_MAX, &obj, &p->parts) : -EFBIG;
 
 		parsed_reset(&r->line);
 		if (!took)
-			took = take_line(r, &obj);
+			took = obj->kind == NODE_OBJECT ? take_line(r, obj) : refuse(&p->refusal, "not JSON");
 		else if (took != -ENOMEM)
 			took = refuse(&r->parser.refusal, took == -EFBIG ? "too long" : "not JSON");
-		json_split_fini(&obj);
 		if (took == READER_LATER)
 			lines_unread(l);
 		if (took == -EBADMSG) {
@@ -421,7 +420,7 @@ static int read_header(struct recording_reader *r)
 	struct lines *l = r->lines;
 	const char *line;
 	size_t len;
-	json_t *obj;
+	const struct json_node *obj = NULL;
 	int err, got = lines_next(l, &line, &len);
 
 	if (got < 0)
@@ -434,10 +433,10 @@ static int read_header(struct recording_reader *r)
 		return refuse(&r->parser.refusal, "its compressed data is damaged from the start");
 	if (!got)
 		return refuse(&r->parser.refusal, l->tail && l->first != '{' ? "it is not a recording" : "it is cut off within its header");
-	obj = line && len <= HEADER_BYTES_MAX ? json_loadb(line, len, 0, NULL) : NULL;
-	err = json_is_object(obj) ? take_header(r, obj) : refuse(&r->parser.refusal, "its first line is not a stakeout header");
-	json_decref(obj);
-	return err;
+	err = line ? json_tree_read(&r->parser.line, line, len, &obj) : -EBADMSG;
+	if (err == -ENOMEM)
+		return err;
+	return json_is(obj, NODE_OBJECT) ? take_header(r, obj) : refuse(&r->parser.refusal, "its first line is not a stakeout header");
 }
 
 static void note_add(struct recording *rec, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -549,12 +548,14 @@ struct recording *recording_reader_recording(struct recording_reader *r)
 void recording_reader_suspend(struct recording_reader *r, bool close_fd)
 {
 	parsed_reset(&r->line);
+	parser_trim(&r->parser);
 	lines_suspend(r->lines, close_fd);
 }
 
 void recording_reader_close(struct recording_reader *r)
 {
 	parsed_reset(&r->line);
+	parser_trim(&r->parser);
 	lines_close(r->lines);
 	r->lines = NULL;
 }
