@@ -53,7 +53,7 @@ static void same(const struct json_node *n, const json_t *j)
 			assert_int_equal(len, json_array_size(j));
 			for (i = 0; i < len; i++)
 				assert_true(numbers[i] == (uint64_t)json_integer_value(json_array_get(j, i)) &&
-					    json_is_integer(json_array_get(j, i)));
+				            json_is_integer(json_array_get(j, i)));
 			break;
 		}
 		assert_int_equal(n->kind, NODE_ARRAY);
@@ -73,7 +73,7 @@ static bool agree(const char *text, size_t len)
 {
 	json_t *j = json_loadb(text, len, JSON_DECODE_ANY, NULL);
 	char *line = malloc(len + 1);
-	struct json_tree t = { 0 };
+	struct json_tree t = {0};
 	const struct json_node *root;
 	int err;
 
@@ -94,20 +94,117 @@ static bool agree(const char *text, size_t len)
 static void texts(void **ctx)
 {
 	static const char *const good[] = {
-		"0", "-0", "1", "-1", "9223372036854775807", "-9223372036854775808", "0.1", "-0.0", "1e5", "1E+5", "123.456e-7", "4.35", "0.999982764",
-		"9007199254740993.0", "1.7976931348623157e308", "5e-324", "2.2250738585072014e-308", "0.1000000000000000055511151231257827021181583404541015625",
-		"123456789012345678901234567890.5", "\"\"", "\"a\"", "\"\\u00e9\\n\\\"\\\\\\/\\b\\f\\r\\t\"", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"", "\"\\ud83d\\ude00\\uffff\"",
-		"[]", "[ ]", "{}", "[0]", "[0,0,0,0,0,0,0,0,1]", "[0,0,0,0,0,0,0,0]", "[0,0,0,0,0]", "[ 1 , 2,3 ]", "[1,-2]", "[1,2.5]", "[1,\"a\"]", "[[1,2],[3,4]]", "[[],[0]]",
-		"[999999999999999999]", "[9223372036854775807,1]", "[0,9223372036854775807]", "true", "false", "null", " [true,false,null] ", "{\"a\":1,\"b\":[1,{\"c\":\"d\"}],\"a\":2}", "{\"\":0}", "[0,0,0,0,0.5]",
-		"[{\"a\":[0,1]},{\"a\":[]}]", "\t{\"k\" : [ 0 , 0 ] }\r",
+	        "0",
+	        "-0",
+	        "1",
+	        "-1",
+	        "9223372036854775807",
+	        "-9223372036854775808",
+	        "0.1",
+	        "-0.0",
+	        "1e5",
+	        "1E+5",
+	        "123.456e-7",
+	        "4.35",
+	        "0.999982764",
+	        "9007199254740993.0",
+	        "1.7976931348623157e308",
+	        "5e-324",
+	        "2.2250738585072014e-308",
+	        "0.1000000000000000055511151231257827021181583404541015625",
+	        "123456789012345678901234567890.5",
+	        "\"\"",
+	        "\"a\"",
+	        "\"\\u00e9\\n\\\"\\\\\\/\\b\\f\\r\\t\"",
+	        "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"",
+	        "\"\\ud83d\\ude00\\uffff\"",
+	        "[]",
+	        "[ ]",
+	        "{}",
+	        "[0]",
+	        "[0,0,0,0,0,0,0,0,1]",
+	        "[0,0,0,0,0,0,0,0]",
+	        "[0,0,0,0,0]",
+	        "[ 1 , 2,3 ]",
+	        "[1,-2]",
+	        "[1,2.5]",
+	        "[1,\"a\"]",
+	        "[[1,2],[3,4]]",
+	        "[[],[0]]",
+	        "[999999999999999999]",
+	        "[9223372036854775807,1]",
+	        "[0,9223372036854775807]",
+	        "true",
+	        "false",
+	        "null",
+	        " [true,false,null] ",
+	        "{\"a\":1,\"b\":[1,{\"c\":\"d\"}],\"a\":2}",
+	        "{\"\":0}",
+	        "[0,0,0,0,0.5]",
+	        "[{\"a\":[0,1]},{\"a\":[]}]",
+	        "\t{\"k\" : [ 0 , 0 ] }\r",
 	};
 	static const char *const bad[] = {
-		"", " ", "01", "-", "+1", ".5", "1.", "1e", "1e+", "0x10", "9223372036854775808", "-9223372036854775809", "99999999999999999999", "1e999", "NaN", "inf", "tru", "truee",
-		"nul", "'a'", "\"", "\"a", "\"\\", "\"\\x\"", "\"\\u12\"", "\"\\u0000\"", "\"\\ud83d\"", "\"\\ude00\"", "\"\\ud83d\\u0041\"", "\"\x01\"", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"",
-		"[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[01]", "[0,00]", "[0,0,0,0,", "[9223372036854775808]", "{", "}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{\"a\":1 \"b\":2}", "[1]]", "[1}", "{\"a\":[1}",
-		"1 2", "[1] x", "[-]", "[--1]",
+	        "",
+	        " ",
+	        "01",
+	        "-",
+	        "+1",
+	        ".5",
+	        "1.",
+	        "1e",
+	        "1e+",
+	        "0x10",
+	        "9223372036854775808",
+	        "-9223372036854775809",
+	        "99999999999999999999",
+	        "1e999",
+	        "NaN",
+	        "inf",
+	        "tru",
+	        "truee",
+	        "nul",
+	        "'a'",
+	        "\"",
+	        "\"a",
+	        "\"\\",
+	        "\"\\x\"",
+	        "\"\\u12\"",
+	        "\"\\u0000\"",
+	        "\"\\ud83d\"",
+	        "\"\\ude00\"",
+	        "\"\\ud83d\\u0041\"",
+	        "\"\x01\"",
+	        "\"\xff\"",
+	        "\"\xc0\x80\"",
+	        "\"\xed\xa0\x80\"",
+	        "[",
+	        "]",
+	        "[1",
+	        "[1,",
+	        "[1,]",
+	        "[,1]",
+	        "[1 2]",
+	        "[01]",
+	        "[0,00]",
+	        "[0,0,0,0,",
+	        "[9223372036854775808]",
+	        "{",
+	        "}",
+	        "{\"a\"}",
+	        "{\"a\":}",
+	        "{\"a\":1,}",
+	        "{a:1}",
+	        "{\"a\":1 \"b\":2}",
+	        "[1]]",
+	        "[1}",
+	        "{\"a\":[1}",
+	        "1 2",
+	        "[1] x",
+	        "[-]",
+	        "[--1]",
 	};
-	struct json_tree t = { 0 };
+	struct json_tree t = {0};
 	const struct json_node *root;
 
 	(void)ctx;
@@ -123,8 +220,10 @@ static void texts(void **ctx)
 	json_tree_fini(&t);
 }
 
-static const char sample[] = "{\"id\":0,\"alive\":true,\"observed_s\":1.000350317,\"name\":\"\xc3\xa9\\u20ac\\n\",\"hist\":{\"oncpu_ns\":{\"scale\":5,"
-			     "\"min\":-2424,\"bucket_counts\":[1,0,0,0,0,0,0,0,0,0,0,12,0,0,0,3]}},\"peers\":[{},{\"a\":[[1,2],[3,4.5e1]]}],\"x\":null}";
+static const char sample[] = "{\"id\":0,\"alive\":true,\"observed_s\":1.000350317,\"name\":\"\xc3\xa9\\u20ac\\n\",\"hist\":{"
+                             "\"oncpu_ns\":{\"scale\":5,"
+                             "\"min\":-2424,\"bucket_counts\":[1,0,0,0,0,0,0,0,0,0,0,12,0,0,0,3]}},\"peers\":[{},{\"a\":[[1,2],"
+                             "[3,4.5e1]]}],\"x\":null}";
 
 /* Each text that is one byte off from a good one. */
 static void mutations(void **ctx)
@@ -168,7 +267,8 @@ static void reals(void **ctx)
 			continue;
 		snprintf(text, sizeof(text), "%.*e", i % 18, d);
 		agree(text, strlen(text)); /* rounded up it may be beyond all doubles: then both refuse it */
-		snprintf(text, sizeof(text), "%llu.%09llu", (unsigned long long)(bits >> 40), (unsigned long long)(bits % 1000000000));
+		snprintf(text, sizeof(text), "%llu.%09llu", (unsigned long long)(bits >> 40),
+		        (unsigned long long)(bits % 1000000000));
 		assert_true(agree(text, strlen(text)));
 	}
 }
@@ -176,21 +276,22 @@ static void reals(void **ctx)
 static void depth(void **ctx)
 {
 	char text[4 * JSON_DEPTH_MAX];
-	struct json_tree t = { 0 };
+	struct json_tree t = {0};
 	const struct json_node *root;
 
 	(void)ctx;
 	memset(text, '[', sizeof(text) / 2);
 	memset(text + sizeof(text) / 2, ']', sizeof(text) / 2);
 	assert_int_equal(json_tree_read(&t, text + sizeof(text) / 2 - JSON_DEPTH_MAX, 2 * JSON_DEPTH_MAX, &root), 0);
-	assert_int_equal(json_tree_read(&t, text + sizeof(text) / 2 - JSON_DEPTH_MAX - 1, 2 * JSON_DEPTH_MAX + 2, &root), -EBADMSG);
+	assert_int_equal(
+	        json_tree_read(&t, text + sizeof(text) / 2 - JSON_DEPTH_MAX - 1, 2 * JSON_DEPTH_MAX + 2, &root), -EBADMSG);
 	json_tree_fini(&t);
 }
 
 static int split(const char *text, size_t max, size_t *ret_parts, char *ret_first, bool *ret_rest)
 {
-	struct json_tree t = { 0 };
-	struct json_parts parts = { 0 };
+	struct json_tree t = {0};
+	struct json_parts parts = {0};
 	const struct json_node *root;
 	int err = json_tree_split(&t, text, strlen(text), "agents", max, &root, &parts);
 
@@ -217,24 +318,24 @@ static void splitting(void **ctx)
 		const char *first;
 		bool rest;
 	} rows[] = {
-		{ "{\"a\":1}", 0, 0, "", true },
-		{ "{\"agents\":[],\"a\":1}", 0, 0, "", true },
-		{ "{\"agents\":[ ] ,\"a\":1}", 0, 0, "", true },
-		{ "{\"agents\":[{\"x\":[1,\"]}\\\"\"]} , 2],\"a\":1}", 0, 2, "{\"x\":[1,\"]}\\\"\"]}", true },
-		{ " { \"b\" : {\"agents\":[1]} , \"agents\" : [ 7 ] , \"a\" : 1 } ", 0, 1, "7", true },
-		{ "{\"agents\":7,\"a\":1}", 0, 0, "", true },
-		{ "{\"a\":1,\"agents\":[1,2,3,4]}", -EFBIG, 0, "", false },
-		{ "{\"agents\":[1],\"agents\":[2]}", -EBADMSG, 0, "", false },
-		{ "{\"agents\":[1],\"agents\":2}", -EBADMSG, 0, "", false },
-		{ "{\"agents\":[1 2]}", -EBADMSG, 0, "", false },
-		{ "{\"agents\":[1,]}", -EBADMSG, 0, "", false },
-		{ "{\"agents\":[1,{]}", -EBADMSG, 0, "", false },
-		{ "{\"agents\":[1]", -EBADMSG, 0, "", false },
-		{ "{\"agents\":[1],\"a\":}", -EBADMSG, 0, "", false },
-		{ "{\"agents\":[1],\"a\":1} x", -EBADMSG, 0, "", false },
-		{ "{\"agents\":[\"\\", -EBADMSG, 0, "", false },
-		{ "[]", -EBADMSG, 0, "", false },
-		{ "", -EBADMSG, 0, "", false },
+	        {"{\"a\":1}", 0, 0, "", true},
+	        {"{\"agents\":[],\"a\":1}", 0, 0, "", true},
+	        {"{\"agents\":[ ] ,\"a\":1}", 0, 0, "", true},
+	        {"{\"agents\":[{\"x\":[1,\"]}\\\"\"]} , 2],\"a\":1}", 0, 2, "{\"x\":[1,\"]}\\\"\"]}", true},
+	        {" { \"b\" : {\"agents\":[1]} , \"agents\" : [ 7 ] , \"a\" : 1 } ", 0, 1, "7", true},
+	        {"{\"agents\":7,\"a\":1}", 0, 0, "", true},
+	        {"{\"a\":1,\"agents\":[1,2,3,4]}", -EFBIG, 0, "", false},
+	        {"{\"agents\":[1],\"agents\":[2]}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1],\"agents\":2}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1 2]}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1,]}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1,{]}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1]", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1],\"a\":}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1],\"a\":1} x", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[\"\\", -EBADMSG, 0, "", false},
+	        {"[]", -EBADMSG, 0, "", false},
+	        {"", -EBADMSG, 0, "", false},
 	};
 
 	(void)ctx;
@@ -256,8 +357,8 @@ static void splitting(void **ctx)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(texts),	cmocka_unit_test(mutations), cmocka_unit_test(reals),
-					    cmocka_unit_test(depth), cmocka_unit_test(splitting) };
+	const struct CMUnitTest tests[] = {cmocka_unit_test(texts), cmocka_unit_test(mutations), cmocka_unit_test(reals),
+	        cmocka_unit_test(depth), cmocka_unit_test(splitting)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,7 +38,7 @@ static int help(void)
 	       "  -h, --help      this text\n\n"
 	       "Exit status: 0 done, also where a file was cut off (that is said); 2 usage, or a\n"
 	       "file that can't be read: nothing is written then; 5 OUT could not be written.\n",
-	       THREADS_MAX);
+	        THREADS_MAX);
 	return EXIT_DONE;
 }
 
@@ -57,8 +57,12 @@ static int complain(char **argv, int c)
 static int parse(int argc, char **argv, struct merge_options *o)
 {
 	static const struct option rows[] = {
-		{ "apart", no_argument, NULL, 'a' },	     { "force", no_argument, NULL, 'f' }, { "help", no_argument, NULL, 'h' },
-		{ "threads", required_argument, NULL, 't' }, { "output", required_argument, NULL, 'o' },   { 0 },
+	        {"apart", no_argument, NULL, 'a'},
+	        {"force", no_argument, NULL, 'f'},
+	        {"help", no_argument, NULL, 'h'},
+	        {"threads", required_argument, NULL, 't'},
+	        {"output", required_argument, NULL, 'o'},
+	        {0},
 	};
 	long long threads;
 	int c;
@@ -126,18 +130,20 @@ static int files_distinct(char **paths, int len, const struct merge_options *o)
 	for (int i = 0; i < len; i++) {
 		inputs += !strcmp(paths[i], "-");
 		if (strcmp(paths[i], "-") && !stat(paths[i], &st) && S_ISREG(st.st_mode))
-			ids[n++] = (struct identity){ st.st_dev, st.st_ino, paths[i] };
+			ids[n++] = (struct identity){st.st_dev, st.st_ino, paths[i]};
 	}
 	if (inputs > 1)
 		return log_err(0, "`-`, standard input, can be named once only"), EXIT_USAGE;
 	if (!stat(o->output, &st) && S_ISREG(st.st_mode) && strcmp(o->output, "-"))
 		for (int i = 0; i < n; i++)
 			if (ids[i].dev == st.st_dev && ids[i].ino == st.st_ino)
-				return log_err(0, "%s is one of the files to read: name another one with -o", o->output), EXIT_USAGE;
+				return log_err(0, "%s is one of the files to read: name another one with -o", o->output),
+				       EXIT_USAGE;
 	qsort(ids, (size_t)n, sizeof(*ids), identity_compare);
 	for (int i = 1; i < n; i++)
 		if (!identity_compare(&ids[i], &ids[i - 1]))
-			return log_err(0, "%s and %s are the same file: it would count twice", ids[i - 1].path, ids[i].path), EXIT_USAGE;
+			return log_err(0, "%s and %s are the same file: it would count twice", ids[i - 1].path, ids[i].path),
+			       EXIT_USAGE;
 	return -1;
 }
 
@@ -172,7 +178,8 @@ static char *unfinished_name(const char *output)
 
 	if (!strcmp(output, "-") || (!stat(output, &st) && !S_ISREG(st.st_mode)))
 		return NULL;
-	if (asprintf(&name, "%s.%d.part%s", output, (int)getpid(), len > 3 && !strcmp(output + len - 3, ".gz") ? ".gz" : "") < 0)
+	if (asprintf(&name, "%s.%d.part%s", output, (int)getpid(), len > 3 && !strcmp(output + len - 3, ".gz") ? ".gz" : "") <
+	        0)
 		return NULL;
 	return name;
 }
@@ -191,7 +198,8 @@ static int merge(char **paths, int len, const struct merge_options *o)
 	w = recording_open_write(to, true, &err);
 	if (!w)
 		return log_err(err, "cannot write %s", o->output), EXIT_OUTPUT;
-	err = fleet_merge((const char *const *)paths, len, &o->fleet, w, on_note, (void *)o, &result, &failed, why, sizeof(why));
+	err = fleet_merge(
+	        (const char *const *)paths, len, &o->fleet, w, on_note, (void *)o, &result, &failed, why, sizeof(why));
 	closed = recording_close(w);
 	if (err && *why) {
 		log_err(0, "%s%s%s", failed ? failed : "", failed ? ": " : "", why);
@@ -199,9 +207,9 @@ static int merge(char **paths, int len, const struct merge_options *o)
 		log_err(err ? err : closed, "cannot write %s", o->output);
 	} else {
 		if (!o->quiet && strcmp(o->output, "-"))
-			fprintf(stderr, "stakeout: %d files of %d hosts, %d agents, %llu intervals as %llu of %g s: %s\n", result.files, result.hosts,
-				result.agents, (unsigned long long)result.intervals_read, (unsigned long long)result.intervals_written,
-				result.interval_s, o->output);
+			fprintf(stderr, "stakeout: %d files of %d hosts, %d agents, %llu intervals as %llu of %g s: %s\n",
+			        result.files, result.hosts, result.agents, (unsigned long long)result.intervals_read,
+			        (unsigned long long)result.intervals_written, result.interval_s, o->output);
 		return EXIT_DONE;
 	}
 	if (part)
@@ -212,9 +220,10 @@ static int merge(char **paths, int len, const struct merge_options *o)
 int cmd_merge(int argc, char **argv)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	struct merge_options o = {
-		.fleet = { .threads = cpus < 1 ? 1 : cpus > THREADS_MAX ? THREADS_MAX : (int)cpus, .window_bytes = FLEET_WINDOW_BYTES }
-	};
+	struct merge_options o = {.fleet = {.threads = cpus < 1             ? 1
+	                                               : cpus > THREADS_MAX ? THREADS_MAX
+	                                                                    : (int)cpus,
+	                                  .window_bytes = FLEET_WINDOW_BYTES}};
 	int status = parse(argc, argv, &o), files = argc - optind;
 
 	if (status < 0)

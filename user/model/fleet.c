@@ -19,6 +19,7 @@ struct source {
 	const char *path;
 	struct recording_reader *reader;
 	const struct recording *rec;
+	struct host_info host; /* by which its agents are known */
 	double offset_s; /* of its start from the grid's */
 	int64_t next; /* slot that its next interval is in, at the earliest; INT64_MAX: it is read */
 	int64_t last; /* slot that its last interval was in, of those it is read to */
@@ -80,7 +81,8 @@ static int source_member(struct fleet *f, struct source *s, int id)
 		s->members_len = len;
 	}
 	if (s->members[at] < 0) /* names of a recording that is merged already are what they are */
-		s->members[at] = census_member(&f->census, &h->host, &s->rec->agents[at].info, f->options->apart && !h->merged_files ? h->host.name : NULL);
+		s->members[at] = census_member(&f->census, &s->host, &s->rec->agents[at].info,
+		        f->options->apart && !h->merged_files ? h->host.name : NULL);
 	return s->members[at];
 }
 
@@ -188,7 +190,7 @@ static int window_read(struct fleet *f)
 	for (started = 0; started < n && !err; started++) {
 		struct worker *w = &workers[started];
 
-		*w = (struct worker){ .fleet = f, .number = started, .slots = f->slots + started * SLOTS_MAX };
+		*w = (struct worker){.fleet = f, .number = started, .slots = f->slots + started * SLOTS_MAX};
 		if (started) /* this thread is the first of them */
 			err = -pthread_create(&w->thread, NULL, worker_run, w);
 		if (err)
@@ -246,7 +248,7 @@ static int sightings_take(struct fleet *f, struct slot *slot)
 		s->current[s->current_len++] = seen->member;
 		state_fini(&f->census.members_at[seen->member].state);
 		f->census.members_at[seen->member].state = seen->state;
-		seen->state = (struct state){ 0 };
+		seen->state = (struct state){0};
 	}
 	return 0;
 }
@@ -320,7 +322,7 @@ static int total_add(struct fleet *f, struct slot *slot)
 
 static int slot_write(struct fleet *f, struct slot *slot, int64_t at)
 {
-	struct interval_data i = { .seq = f->seq, .start_s = (double)at * f->step_s, .end_s = (double)(at + 1) * f->step_s };
+	struct interval_data i = {.seq = f->seq, .start_s = (double)at * f->step_s, .end_s = (double)(at + 1) * f->step_s};
 	_cleanup_free_ const struct agent_data **agents = NULL;
 	int err = states_show(f, slot, at);
 
@@ -396,7 +398,7 @@ static int sweep(struct fleet *f)
 
 static int total_write(struct fleet *f)
 {
-	struct interval_data i = { .seq = f->seq, .end_s = f->seq ? (double)(f->last + 1) * f->step_s : 0 };
+	struct interval_data i = {.seq = f->seq, .end_s = f->seq ? (double)(f->last + 1) * f->step_s : 0};
 	struct census *c = &f->census;
 	_cleanup_free_ const struct agent_info **infos = calloc((size_t)c->infos_len + 1, sizeof(*infos));
 	_cleanup_free_ const struct agent_data **agents = NULL;
@@ -438,7 +440,7 @@ static void probes_agree(const struct fleet *f, struct header_data *h)
 		struct probe_state *to = &h->probes[h->probes_len];
 		int on = 0, seen = 0;
 
-		*to = (struct probe_state){ .name = probe_infos[p].name, .state = "off" };
+		*to = (struct probe_state){.name = probe_infos[p].name, .state = "off"};
 		for (int i = 0; i < f->sources_len; i++) {
 			const struct header_data *from = &f->sources[i].rec->header;
 
@@ -482,7 +484,7 @@ static int hosts_count(struct fleet *f, struct header_data *h)
 
 static int header_write(struct fleet *f)
 {
-	struct header_data h = { .interval_s = f->step_s };
+	struct header_data h = {.interval_s = f->step_s};
 	int err = hosts_count(f, &h);
 
 	time_format(f->start_ns, h.start, sizeof(h.start));
@@ -522,9 +524,26 @@ static void tell(const struct fleet *f, const struct source *s, const char *fmt,
 	f->note(f->ctx, s->path, text);
 }
 
+/* Sums of the same hosts are of the same agents, at another time. */
+static void source_know(struct source *s)
+{
+	uint64_t sum = 0;
+
+	s->host = s->rec->header.host;
+	for (int i = 0; i < s->rec->hosts_len; i++) {
+		uint64_t hash = 14695981039346656037ull; /* FNV-1a */
+
+		for (const char *c = s->rec->hosts[i]; *c; c++)
+			hash = (hash ^ (unsigned char)*c) * 1099511628211ull;
+		sum += hash; /* in whatever order they come */
+	}
+	if (s->rec->hosts_len)
+		snprintf(s->host.boot_id, sizeof(s->host.boot_id), "%016jx", (uintmax_t)sum);
+}
+
 static int source_open(struct fleet *f, struct source *s)
 {
-	const struct reader_options o = { .stacks = f->stacks, .stacks_lock = &f->stacks_lock };
+	const struct reader_options o = {.stacks = f->stacks, .stacks_lock = &f->stacks_lock};
 	int err;
 
 	s->reader = recording_reader_open(s->path, &o, &err, f->why, sizeof(f->why));
@@ -533,6 +552,7 @@ static int source_open(struct fleet *f, struct source *s)
 		return err;
 	}
 	s->rec = recording_reader_recording(s->reader);
+	source_know(s);
 	recording_reader_suspend(s->reader, f->options->close_files);
 	return 0;
 }
@@ -566,7 +586,8 @@ static int sources_align(struct fleet *f)
 		else
 			tell(f, s, "it does not say when it began: taken to begin with the earliest one");
 		if (interval_s < f->step_s)
-			tell(f, s, "its intervals of %g s are summed to %g s, the longest of these recordings", interval_s, f->step_s);
+			tell(f, s, "its intervals of %g s are summed to %g s, the longest of these recordings", interval_s,
+			        f->step_s);
 	}
 	return 0;
 }
@@ -580,9 +601,11 @@ static void sources_compare(const struct fleet *f)
 		for (int n = 0; n < i && *a->host.boot_id; n++) {
 			const struct header_data *b = &f->sources[n].rec->header;
 
-			if (strcmp(a->start, b->start) || strcmp(a->host.boot_id, b->host.boot_id) || strcmp(a->host.name, b->host.name))
+			if (strcmp(a->start, b->start) || strcmp(a->host.boot_id, b->host.boot_id) ||
+			        strcmp(a->host.name, b->host.name))
 				continue;
-			tell(f, &f->sources[i], "of the same host and time as %s: if it is a copy, it counts twice", f->sources[n].path);
+			tell(f, &f->sources[i], "of the same host and time as %s: if it is a copy, it counts twice",
+			        f->sources[n].path);
 			break;
 		}
 	}
@@ -616,15 +639,20 @@ static void notes_tell(struct fleet *f)
 /* How many agents of recordings each of the result's stands for; one that was merged before says so itself. */
 static void members_count(struct fleet *f)
 {
-	for (int i = 0; i < f->census.infos_len; i++)
-		f->census.infos[i].merged = f->census.agent_members[i];
+	struct census *c = &f->census;
+
 	for (int i = 0; i < f->sources_len; i++) {
 		const struct source *s = &f->sources[i];
 
-		for (int n = 0; n < s->members_len; n++)
-			if (s->members[n] >= 0 && s->rec->agents[n].info.merged > 1)
-				f->census.infos[f->census.members_at[s->members[n]].agent].merged += s->rec->agents[n].info.merged - 1;
+		for (int n = 0; n < s->members_len; n++) {
+			struct member *m = s->members[n] >= 0 ? &c->members_at[s->members[n]] : NULL;
+
+			if (m && m->merged < s->rec->agents[n].info.merged)
+				m->merged = s->rec->agents[n].info.merged;
+		}
 	}
+	for (int i = 0; i < c->members_len; i++)
+		c->infos[c->members_at[i].agent].merged += c->members_at[i].merged ? c->members_at[i].merged : 1;
 }
 
 static int run(struct fleet *f, const char *const *paths)
@@ -659,10 +687,11 @@ static void fleet_fini(struct fleet *f)
 	free(f->slots);
 }
 
-int fleet_merge(const char *const *paths, int paths_len, const struct fleet_options *o, struct recording_writer *w, fleet_note_fn note, void *ctx,
-		struct fleet_result *ret, const char **ret_path, char *ret_why, size_t why_len)
+int fleet_merge(const char *const *paths, int paths_len, const struct fleet_options *o, struct recording_writer *w,
+        fleet_note_fn note, void *ctx, struct fleet_result *ret, const char **ret_path, char *ret_why, size_t why_len)
 {
-	struct fleet f = { .options = o, .writer = w, .note = note, .ctx = ctx, .sources_len = paths_len, .stacks = stacks_new() };
+	struct fleet f = {
+	        .options = o, .writer = w, .note = note, .ctx = ctx, .sources_len = paths_len, .stacks = stacks_new()};
 	int err = -ENOMEM;
 
 	census_init(&f.census);
@@ -674,8 +703,12 @@ int fleet_merge(const char *const *paths, int paths_len, const struct fleet_opti
 		f.slots[i].sum.observer.bpf_s = -1;
 	if (f.sources && f.slots && f.stacks)
 		err = run(&f, paths);
-	*ret = (struct fleet_result){ .files = paths_len, .hosts = f.census.hosts.len, .agents = f.census.infos_len,
-				      .intervals_read = f.intervals_read, .intervals_written = f.seq, .interval_s = f.step_s };
+	*ret = (struct fleet_result){.files = paths_len,
+	        .hosts = f.census.hosts.len,
+	        .agents = f.census.infos_len,
+	        .intervals_read = f.intervals_read,
+	        .intervals_written = f.seq,
+	        .interval_s = f.step_s};
 	*ret_path = f.failed;
 	snprintf(ret_why, why_len, "%s", f.write_failed ? "" : *f.why ? f.why : err ? strerror(-err) : "");
 	fleet_fini(&f);

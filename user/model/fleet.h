@@ -28,8 +28,8 @@ struct fleet_result {
 
 /* Writes the sum of the recordings at paths. 0 or negative errno: then ret_why says what was wrong, and *ret_path, unless NULL, of which file; NULL means
  * that writing failed. */
-int fleet_merge(const char *const *paths, int paths_len, const struct fleet_options *o, struct recording_writer *w, fleet_note_fn note, void *ctx,
-		struct fleet_result *ret, const char **ret_path, char *ret_why, size_t why_len);
+int fleet_merge(const char *const *paths, int paths_len, const struct fleet_options *o, struct recording_writer *w,
+        fleet_note_fn note, void *ctx, struct fleet_result *ret, const char **ret_path, char *ret_why, size_t why_len);
 
 /* RFC 3339 as ns since 1970; false when it isn't. */
 bool time_parse(const char *text, int64_t *ret_ns);

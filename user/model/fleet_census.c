@@ -51,12 +51,12 @@ void names_fini(struct names *n)
 		free(name);
 	}
 	free(n->texts);
-	*n = (struct names){ 0 };
+	*n = (struct names){0};
 }
 
 void census_init(struct census *c)
 {
-	*c = (struct census){ 0 };
+	*c = (struct census){0};
 	pthread_mutex_init(&c->lock, NULL);
 }
 
@@ -70,7 +70,6 @@ void census_fini(struct census *c)
 	names_fini(&c->agents);
 	names_fini(&c->members);
 	free(c->infos);
-	free(c->agent_members);
 	free(c->members_at);
 	pthread_mutex_destroy(&c->lock);
 }
@@ -100,9 +99,9 @@ static int agent_number(struct census *c, const struct agent_info *info, const c
 	own.id = n;
 	own.name = (char *)name;
 	own.has_exit = false;
-	if (!grow(&c->infos, n, sizeof(*c->infos)) || !grow(&c->agent_members, n, sizeof(*c->agent_members)) || agent_info_copy(&c->infos[n], &own))
+	own.merged = 0;
+	if (!grow(&c->infos, n, sizeof(*c->infos)) || agent_info_copy(&c->infos[n], &own))
 		return -1;
-	c->agent_members[n] = 0;
 	c->infos_len++;
 	return n;
 }
@@ -116,9 +115,8 @@ static int member_number(struct census *c, const char *key, const struct agent_i
 	agent = agent_number(c, info, name);
 	if (agent < 0 || !grow(&c->members_at, n, sizeof(*c->members_at)))
 		return -1;
-	c->members_at[n] = (struct member){ .agent = agent };
+	c->members_at[n] = (struct member){.agent = agent};
 	c->members_len++;
-	c->agent_members[agent]++;
 	return n;
 }
 
@@ -131,7 +129,8 @@ int census_member(struct census *c, const struct host_info *host, const struct a
 		name = NULL;
 		return -1;
 	}
-	if (asprintf(&key, "%s\n%s\n%d\n%ju\n%s", host->name, host->boot_id, info->pid, (uintmax_t)info->start_ticks, name) < 0) {
+	if (asprintf(&key, "%s\n%s\n%d\n%ju\n%s", host->name, host->boot_id, info->pid, (uintmax_t)info->start_ticks, name) <
+	        0) {
 		key = NULL;
 		return -1;
 	}
@@ -172,7 +171,7 @@ static int state_take_samples(struct state *ret, struct agent_data *a)
 		if (!ret->last)
 			return -ENOMEM;
 		ret->last[i] = a->samples[i];
-		a->samples[i] = (struct sample_set){ 0 };
+		a->samples[i] = (struct sample_set){0};
 	}
 	return 0;
 }
@@ -192,7 +191,7 @@ int state_take(struct state *ret, struct agent_data *a)
 		if (!grow(&ret->tools, ret->tools_len, sizeof(*ret->tools)))
 			return -ENOMEM;
 		t = &ret->tools[ret->tools_len];
-		*t = (struct state_tool){ strdup(a->tools[i].name), a->tools[i].runs_live };
+		*t = (struct state_tool){strdup(a->tools[i].name), a->tools[i].runs_live};
 		if (!t->name)
 			return -ENOMEM;
 		ret->tools_len++;

@@ -29,7 +29,7 @@ struct state {
 	struct state_tool { /* with a process alive */
 		char *name; /* owned */
 		uint64_t live;
-	} *tools; /* owned */
+	} * tools; /* owned */
 	int tools_len;
 	struct sample_set *last; /* owned; SAMPLE_COUNT of them, of which those count that are states; NULL: all empty */
 };
@@ -37,6 +37,7 @@ struct state {
 struct member { /* an agent of some recording, by host, process and name: recordings of one process go on where others end */
 	int agent; /* of the result */
 	struct state state; /* the last one */
+	int merged; /* agents that it says it is the sum of; 0: itself */
 	uint64_t counted; /* mark of the last sum that has it */
 };
 
@@ -53,7 +54,6 @@ struct census { /* shared by all threads */
 	pthread_mutex_t lock;
 	struct names hosts, agents, members;
 	struct agent_info *infos; /* of the result's agents, by number */
-	int *agent_members; /* how many agents of recordings each stands for */
 	struct member *members_at;
 	int infos_len, members_len; /* that are filled in */
 };

@@ -52,8 +52,8 @@ void slot_reset(struct slot *s)
 		agent_data_fini(&sum->agents[i].total);
 	}
 	sum->agents_len = 0;
-	sum->observer = (struct observer_data){ .bpf_s = -1 };
-	s->totals = (struct totals){ 0 };
+	sum->observer = (struct observer_data){.bpf_s = -1};
+	s->totals = (struct totals){0};
 	for (size_t i = 0; i < s->sightings_len; i++)
 		state_fini(&s->sightings[i].state);
 	s->sightings_len = 0;
@@ -105,7 +105,7 @@ struct agent_data *slot_agent(struct slot *s, int agent)
 		s->agents_cap = cap;
 	}
 	fresh = &sum->agents[sum->agents_len++];
-	*fresh = (struct recording_agent){ .total.id = agent };
+	*fresh = (struct recording_agent){.total.id = agent};
 	s->place[agent] = sum->agents_len;
 	return &fresh->total;
 }
@@ -128,7 +128,7 @@ struct sighting *slot_sighting(struct slot *s, int source)
 		s->sightings = more;
 		s->sightings_cap = cap;
 	}
-	s->sightings[s->sightings_len] = (struct sighting){ .source = source, .member = -1 };
+	s->sightings[s->sightings_len] = (struct sighting){.source = source, .member = -1};
 	return &s->sightings[s->sightings_len++];
 }
 
@@ -146,7 +146,7 @@ int slot_merge(struct slot *into, struct slot *from)
 		else
 			*s = from->sightings[i];
 		if (!err)
-			from->sightings[i].state = (struct state){ 0 }; /* moved */
+			from->sightings[i].state = (struct state){0}; /* moved */
 	}
 	observer_add(&into->sum.observer, &from->sum.observer);
 	slot_reset(from);

@@ -24,12 +24,14 @@ static bool zone_parse(const char *text, int64_t *ret_s)
 
 bool time_parse(const char *text, int64_t *ret_ns)
 {
-	struct tm tm = { 0 };
+	struct tm tm = {0};
 	int64_t fraction = 0, unit = NS_PER_S, zone;
 	int len = 0;
 
-	if (sscanf(text, "%4d-%2d-%2d%*1[Tt ]%2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &len) != 6 ||
-	    !len || tm.tm_year < 1970 || tm.tm_year > 2261 || tm.tm_mon < 1 || tm.tm_mon > 12) /* what 64 bits of nanoseconds hold */
+	if (sscanf(text, "%4d-%2d-%2d%*1[Tt ]%2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
+	            &tm.tm_sec, &len) != 6 ||
+	        !len || tm.tm_year < 1970 || tm.tm_year > 2261 || tm.tm_mon < 1 ||
+	        tm.tm_mon > 12) /* what 64 bits of nanoseconds hold */
 		return false;
 	tm.tm_year -= 1900;
 	tm.tm_mon--;

@@ -218,6 +218,14 @@ static int hist_add_buckets(struct hist *h, int scale, int32_t offset, const str
 	if (lo == hi)
 		return 0;
 	err = hist_cover(h, (offset + (int32_t)lo) >> shift, (offset + (int32_t)hi - 1) >> shift);
+	/* No bucket can overflow that has no more than all of them: then this is a plain addition. */
+	if (!err && !shift && !h->wide && !from->wide && h->count <= UINT32_MAX && from->count <= UINT32_MAX - h->count) {
+		uint32_t *to = h->buckets32 + (offset - h->offset);
+
+		for (uint32_t i = lo; i < hi; i++)
+			to[i] += from->buckets32[i];
+		return 0;
+	}
 	for (uint32_t i = lo; i < hi && !err; i++) {
 		uint64_t n = hist_bucket(from, i);
 
@@ -278,6 +286,7 @@ int hist_merge(struct hist *into, const struct hist *from)
 int hist_set_buckets(struct hist *h, int32_t offset, const uint64_t *counts, uint32_t len)
 {
 	const int32_t first = hist_index(1, h->scale), last = hist_index(UINT64_MAX, h->scale);
+	uint64_t any = 0;
 	int err;
 
 	while (len && !counts[len - 1])
@@ -299,8 +308,16 @@ int hist_set_buckets(struct hist *h, int32_t offset, const uint64_t *counts, uin
 	if (!len)
 		return 0;
 	err = hist_cover(h, offset, offset + (int32_t)len - 1);
-	for (uint32_t i = 0; i < len && !err; i++)
-		err = bucket_add(h, offset + (int32_t)i, counts[i]);
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < len; i++)
+		any |= counts[i];
+	if (any <= UINT32_MAX)
+		for (uint32_t i = 0; i < len; i++)
+			h->buckets32[offset - h->offset + (int32_t)i] = (uint32_t)counts[i];
+	else
+		for (uint32_t i = 0; i < len && !err; i++)
+			err = bucket_add(h, offset + (int32_t)i, counts[i]);
 	return err;
 }
 

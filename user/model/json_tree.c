@@ -41,7 +41,10 @@ static int hex4(const char *at)
 
 	for (int i = 0; i < 4; i++) {
 		char c = at[i];
-		int digit = is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+		int digit = is_digit(c)            ? c - '0'
+		            : c >= 'a' && c <= 'f' ? c - 'a' + 10
+		            : c >= 'A' && c <= 'F' ? c - 'A' + 10
+		                                   : -1;
 
 		if (digit < 0)
 			return -1;
@@ -128,7 +131,7 @@ static bool take_string(struct scan *s)
 		}
 	}
 	s->at++;
-	*n = (struct json_node){ .kind = NODE_STRING, .len = (uint32_t)(to - s->string), .string = s->string };
+	*n = (struct json_node){.kind = NODE_STRING, .len = (uint32_t)(to - s->string), .string = s->string};
 	*to++ = '\0';
 	s->string = to;
 	return true;
@@ -156,8 +159,8 @@ static double real_slow(const char *text)
  * accurately", 1990). NaN: not that simple. */
 static double real_fast(uint64_t digits, int exponent)
 {
-	static const double tens[] = { 1e0,  1e1,  1e2,	 1e3,  1e4,  1e5,  1e6,	 1e7,  1e8,  1e9,  1e10, 1e11,
-				       1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+	static const double tens[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+	        1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
 	if (digits > (1ull << 53) || exponent < -22 || exponent > 22)
 		return NAN;
@@ -198,7 +201,7 @@ static bool take_number(struct scan *s)
 		digits = digits * 10 + (uint64_t)(*s->at - '0');
 	}
 	if (*s->at != '.' && *s->at != 'e' && *s->at != 'E') {
-		*n = (struct json_node){ .kind = NODE_INTEGER, .integer = minus ? (int64_t)(0 - digits) : (int64_t)digits };
+		*n = (struct json_node){.kind = NODE_INTEGER, .integer = minus ? (int64_t)(0 - digits) : (int64_t)digits};
 		return exact && digits <= (uint64_t)INT64_MAX + minus;
 	}
 	if (*s->at == '.') {
@@ -213,7 +216,7 @@ static bool take_number(struct scan *s)
 		return false;
 	real = exact ? real_fast(digits, exponent) : NAN;
 	real = isnan(real) ? real_slow(begin) : minus ? -real : real;
-	*n = (struct json_node){ .kind = NODE_REAL, .real = real };
+	*n = (struct json_node){.kind = NODE_REAL, .real = real};
 	return isfinite(real);
 }
 
@@ -221,6 +224,7 @@ static bool take_number(struct scan *s)
 
 static bool take_value(struct scan *s, int depth);
 
+#define ZEROS "0,0,0,0," /* most buckets of a histogram are empty */
 #define DIGITS_SURE 19 /* fit in 64 bits, if not signed */
 
 /* Whole numbers up to the bracket, at a digit. False: it is some other array; what was done is undone by whoever puts the scan back. */
@@ -234,7 +238,7 @@ static bool take_numbers(struct scan *s)
 		uint64_t value = 0;
 		const char *begin = at;
 
-		while (s->end - at >= 8 && !memcmp(at, "0,0,0,0,", 8)) { /* most buckets of a histogram are empty */
+		while (s->end - at >= 8 && !memcmp(at, ZEROS, 8)) {
 			memset(to, 0, 4 * sizeof(*to));
 			to += 4;
 			at += 8;
@@ -261,9 +265,9 @@ static bool take_numbers(struct scan *s)
 	}
 	s->at++;
 	if ((to - first) & 1) /* a whole number of nodes */
-		*to++ = 0, *array = (struct json_node){ .kind = NODE_NUMBERS, .len = (uint32_t)(to - first - 1) };
+		*to++ = 0, *array = (struct json_node){.kind = NODE_NUMBERS, .len = (uint32_t)(to - first - 1)};
 	else
-		*array = (struct json_node){ .kind = NODE_NUMBERS, .len = (uint32_t)(to - first) };
+		*array = (struct json_node){.kind = NODE_NUMBERS, .len = (uint32_t)(to - first)};
 	s->node = (struct json_node *)to;
 	array->nodes = (uint64_t)(s->node - array);
 	return true;
@@ -276,7 +280,7 @@ static bool take_array(struct scan *s, int depth)
 	uint32_t len = 0;
 
 	if (s->at == s->hole) {
-		*s->node++ = (struct json_node){ .kind = NODE_ARRAY, .nodes = 1 };
+		*s->node++ = (struct json_node){.kind = NODE_ARRAY, .nodes = 1};
 		s->at = s->hole_end;
 		return true;
 	}
@@ -304,7 +308,7 @@ static bool take_array(struct scan *s, int depth)
 			return false;
 		len++;
 	}
-	*n = (struct json_node){ .kind = NODE_ARRAY, .len = len, .nodes = (uint64_t)(s->node - n) };
+	*n = (struct json_node){.kind = NODE_ARRAY, .len = len, .nodes = (uint64_t)(s->node - n)};
 	return true;
 }
 
@@ -336,7 +340,7 @@ static bool take_object(struct scan *s, int depth)
 			return false;
 		len++;
 	}
-	*n = (struct json_node){ .kind = NODE_OBJECT, .len = len, .nodes = (uint64_t)(s->node - n) };
+	*n = (struct json_node){.kind = NODE_OBJECT, .len = len, .nodes = (uint64_t)(s->node - n)};
 	return true;
 }
 
@@ -345,7 +349,7 @@ static bool take_word(struct scan *s, const char *word, size_t len, enum node_ki
 	if ((size_t)(s->end - s->at) < len || memcmp(s->at, word, len))
 		return false;
 	s->at += len;
-	*s->node++ = (struct json_node){ .kind = kind };
+	*s->node++ = (struct json_node){.kind = kind};
 	return true;
 }
 
@@ -388,14 +392,16 @@ static bool reserve(void *at, size_t *cap, size_t need, size_t size)
 }
 
 /* The text but for the hole. */
-static int read_text(struct json_tree *t, const char *text, size_t len, const char *hole, const char *hole_end, const struct json_node **ret_root)
+static int read_text(struct json_tree *t, const char *text, size_t len, const char *hole, const char *hole_end,
+        const struct json_node **ret_root)
 {
 	const size_t taken = len - (size_t)(hole_end - hole);
-	struct scan s = { .at = text, .end = text + len, .hole = hole, .hole_end = hole_end };
+	struct scan s = {.at = text, .end = text + len, .hole = hole, .hole_end = hole_end};
 
 	if (taken > JSON_TEXT_MAX)
 		return -EFBIG;
-	if (!reserve(&t->nodes, &t->nodes_cap, taken / 2 + 4, sizeof(*t->nodes)) || !reserve(&t->strings, &t->strings_cap, taken + 1, 1))
+	if (!reserve(&t->nodes, &t->nodes_cap, taken / 2 + 4, sizeof(*t->nodes)) ||
+	        !reserve(&t->strings, &t->strings_cap, taken + 1, 1))
 		return -ENOMEM;
 	s.node = t->nodes;
 	s.string = t->strings;
@@ -418,7 +424,7 @@ void json_tree_fini(struct json_tree *t)
 {
 	free(t->nodes);
 	free(t->strings);
-	*t = (struct json_tree){ 0 };
+	*t = (struct json_tree){0};
 }
 
 /* ---- splitting ---- */
@@ -439,7 +445,16 @@ static bool skip_string(struct scan *s)
 static bool skip_value(struct scan *s)
 {
 	/* 1: a bracket opens; 2: one closes; 3: a quote; 4: what ends a value that has no bracket. */
-	static const unsigned char kinds[256] = { ['{'] = 1, ['['] = 1, ['}'] = 2, [']'] = 2, ['"'] = 3, [','] = 4, [' '] = 4, ['\t'] = 4, ['\n'] = 4, ['\r'] = 4 };
+	static const unsigned char kinds[256] = {['{'] = 1,
+	        ['['] = 1,
+	        ['}'] = 2,
+	        [']'] = 2,
+	        ['"'] = 3,
+	        [','] = 4,
+	        [' '] = 4,
+	        ['\t'] = 4,
+	        ['\n'] = 4,
+	        ['\r'] = 4};
 	const char *begin = s->at;
 	size_t depth = 0;
 
@@ -455,6 +470,12 @@ static bool skip_value(struct scan *s)
 		}
 		if (!depth && (kind == 2 || kind == 4))
 			break;
+		if (*s->at == '0' && depth) {
+			while (s->end - s->at >= 8 && !memcmp(s->at, ZEROS, 8))
+				s->at += 8;
+			if (*s->at != '0')
+				continue;
+		}
 		s->at++;
 		depth += kind == 1;
 		depth -= kind == 2;
@@ -471,7 +492,7 @@ static int skip_elements(struct scan *s, size_t max, struct json_parts *parts)
 	if (s->at < s->end && *s->at == ']')
 		return s->at++, 0;
 	for (;;) {
-		struct json_part part = { .text = s->at };
+		struct json_part part = {.text = s->at};
 
 		if (!skip_value(s))
 			return -EBADMSG;
@@ -539,10 +560,10 @@ static int find_hole(struct scan *s, const char *key, size_t max, struct json_pa
 	}
 }
 
-int json_tree_split(struct json_tree *t, const char *text, size_t len, const char *key, size_t max, const struct json_node **ret_root,
-		    struct json_parts *parts)
+int json_tree_split(struct json_tree *t, const char *text, size_t len, const char *key, size_t max,
+        const struct json_node **ret_root, struct json_parts *parts)
 {
-	struct scan s = { .at = text, .end = text + len };
+	struct scan s = {.at = text, .end = text + len};
 	int err;
 
 	parts->len = 0;
@@ -553,7 +574,7 @@ int json_tree_split(struct json_tree *t, const char *text, size_t len, const cha
 void json_parts_fini(struct json_parts *p)
 {
 	free(p->at);
-	*p = (struct json_parts){ 0 };
+	*p = (struct json_parts){0};
 }
 
 /* ---- looking at it ---- */
@@ -594,13 +615,13 @@ const uint64_t *json_numbers(const struct json_node *array, size_t *ret_len)
 struct json_walk json_walk(const struct json_node *of)
 {
 	if (!of || of->kind < NODE_ARRAY)
-		return (struct json_walk){ 0 };
-	return (struct json_walk){ .at = of + 1, .left = of->len, .numbers = of->kind == NODE_NUMBERS };
+		return (struct json_walk){0};
+	return (struct json_walk){.at = of + 1, .left = of->len, .numbers = of->kind == NODE_NUMBERS};
 }
 
 bool json_element(struct json_walk *w, const struct json_node **ret)
 {
-	static const struct json_node number = { .kind = NODE_INTEGER };
+	static const struct json_node number = {.kind = NODE_INTEGER};
 
 	if (!w->left)
 		return false;

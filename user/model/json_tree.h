@@ -59,8 +59,8 @@ struct json_parts { /* zero-initialised is empty */
 int json_tree_read(struct json_tree *t, const char *text, size_t len, const struct json_node **ret_root);
 /* The same of an object whose array called key stays text, element by element, so that of a long line one element at a time is a tree; in the tree it is
  * empty. -EBADMSG also when there are two of that name, -EFBIG when a part is too long, or there are more than max elements. */
-int json_tree_split(struct json_tree *t, const char *text, size_t len, const char *key, size_t max, const struct json_node **ret_root,
-		    struct json_parts *parts);
+int json_tree_split(struct json_tree *t, const char *text, size_t len, const char *key, size_t max,
+        const struct json_node **ret_root, struct json_parts *parts);
 void json_tree_fini(struct json_tree *t);
 void json_parts_fini(struct json_parts *p);
 

@@ -72,6 +72,22 @@ static int parse_hist(struct refusal *r, const struct json_node *obj, struct his
 	return parse_hist_counts(r, counts, offset, h);
 }
 
+/* Moves the histogram to the set, or adds it to the one that is there: a tool may be listed twice. */
+static int hist_keep(struct metric_set *s, enum metric_id m, struct hist *h)
+{
+	if (s->hist[m])
+		return hist_merge(s->hist[m], h);
+	s->hist[m] = malloc(sizeof(*h));
+	if (!s->hist[m])
+		return -ENOMEM;
+	hist_init(s->hist[m]);
+	if (h->count) { /* of none only the number of buckets could be left */
+		*s->hist[m] = *h;
+		hist_init(h);
+	}
+	return 0;
+}
+
 static int parse_hists(struct refusal *r, const struct json_node *hists, struct metric_set *s)
 {
 	struct json_walk walk = json_walk(hists);
@@ -88,15 +104,8 @@ static int parse_hists(struct refusal *r, const struct json_node *hists, struct 
 			continue;
 		hist_init(&h);
 		err = parse_hist(r, value, &h);
-		if (!err) {
-			/* Through merging, since a tool may be listed twice. */
-			if (!s->hist[m]) {
-				s->hist[m] = malloc(sizeof(h));
-				if (s->hist[m])
-					hist_init(s->hist[m]);
-			}
-			err = s->hist[m] ? hist_merge(s->hist[m], &h) : -ENOMEM;
-		}
+		if (!err)
+			err = hist_keep(s, (enum metric_id)m, &h);
 		hist_fini(&h);
 		if (err)
 			return err;

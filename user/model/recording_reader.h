@@ -19,7 +19,8 @@ struct reader_options {
 enum reader_got { READER_END = 0, READER_INTERVAL = 1, READER_LATER = 2 };
 
 /* Opens path ("-": stdin) and reads its header; the errors are those of recording_read. */
-struct recording_reader *recording_reader_open(const char *path, const struct reader_options *o, int *ret_err, char *ret_why, size_t why_len);
+struct recording_reader *recording_reader_open(
+        const char *path, const struct reader_options *o, int *ret_err, char *ret_why, size_t why_len);
 /* The next interval whose middle is before until_s (since the header's start) into *ret, valid until the next call; its agents may be changed.
  * READER_LATER: there is one, but it lies behind. READER_END: there is none; the recording's note is written by now. Or negative errno, with ret_why
  * as for recording_read. */

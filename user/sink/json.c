@@ -244,6 +244,8 @@ static json_t *agent_json(const struct recording *r, const struct recording_agen
 	json_object_set_new(j, "id", json_integer(info->id));
 	json_object_set_new(j, "name", text_json(info->name));
 	json_object_set_new(j, "pid", json_integer(info->pid));
+	if (info->merged > 1)
+		json_object_set_new(j, "merged", json_integer(info->merged));
 	json_object_set_new(j, "start_ticks", integer_json(info->start_ticks));
 	json_object_set_new(j, "cmdline", text_json(info->cmdline));
 	json_object_set_new(j, "cgroup", text_json(info->cgroup));
@@ -354,6 +356,8 @@ static json_t *header_json(const struct recording *r, const char *file)
 	if (file)
 		json_object_set_new(j, "file", text_json(file));
 	json_object_set_new(j, "host", host);
+	if (h->merged_files)
+		json_object_set_new(j, "merged_files", json_integer(h->merged_files));
 	json_object_set_new(j, "start", text_json(h->start));
 	json_object_set_new(j, "interval_s", number_json(h->interval_s));
 	json_object_set_new(j, "intervals", integer_json(r->intervals));

@@ -146,7 +146,10 @@ static void print_identity(const struct screen *s, const struct recording *r, co
 	struct para p;
 
 	text_fit(name, sizeof(name), agent->info.name, s->width > 60 ? 40 : s->width - 20, s->utf8);
-	screen_line(s, STYLE_BOLD, "Agent %d: %s (pid %d)", agent->info.id, name, agent->info.pid);
+	if (agent->info.merged > 1)
+		screen_line(s, STYLE_BOLD, "Agent %d: %s (sum of %d)", agent->info.id, name, agent->info.merged);
+	else
+		screen_line(s, STYLE_BOLD, "Agent %d: %s (pid %d)", agent->info.id, name, agent->info.pid);
 	if (agent->info.cmdline[0]) {
 		text_fit(fit, sizeof(fit), agent->info.cmdline, s->width - 2, s->utf8);
 		screen_line(s, STYLE_DIM, "  %s", fit);
@@ -289,6 +292,11 @@ static void print_recording(const struct screen *s, const struct recording *r)
 	para_part(&p, "%s", host->arch);
 	para_part(&p, "%d CPUs", host->cpus);
 	para_end(&p);
+	if (r->header.merged_files) {
+		para_begin(&p, s, "merged");
+		para_part(&p, "from %d recordings", r->header.merged_files);
+		para_end(&p);
+	}
 	para_begin(&p, s, "time");
 	para_part(&p, "%s from %s", ns_text(r->duration_s * 1e9), r->header.start);
 	para_part(&p, "%ju intervals of %s", (uintmax_t)r->intervals, ns_text(r->header.interval_s * 1e9));

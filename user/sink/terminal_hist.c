@@ -118,7 +118,10 @@ int terminal_hist(const struct screen *s, const struct recording_agent *agent, e
 	char name[CELL_BYTES];
 
 	text_fit(name, sizeof(name), agent->info.name, s->width > 60 ? 40 : s->width - 20, s->utf8);
-	screen_line(s, STYLE_BOLD, "Agent %d: %s (pid %d)", agent->info.id, name, agent->info.pid);
+	if (agent->info.merged > 1)
+		screen_line(s, STYLE_BOLD, "Agent %d: %s (sum of %d)", agent->info.id, name, agent->info.merged);
+	else
+		screen_line(s, STYLE_BOLD, "Agent %d: %s (pid %d)", agent->info.id, name, agent->info.pid);
 	screen_line(s, 0, "  %s: %s", metric_infos[m].name, metric_infos[m].help);
 	if (!h || !h->count) {
 		screen_line(s, 0, "  no values");
