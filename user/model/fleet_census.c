@@ -106,8 +106,20 @@ static int agent_number(struct census *c, const struct agent_info *info, const c
 	return n;
 }
 
+/* Of many processes only what they agree on is told. */
+static void agent_join(struct agent_info *into, const struct agent_info *info)
+{
+	into->pid = into->ns_pid = 0;
+	into->start_ticks = 0;
+	if (strcmp(into->cgroup, info->cgroup))
+		*into->cgroup = '\0';
+	if (memcmp(&into->container, &info->container, sizeof(into->container)))
+		memset(&into->container, 0, sizeof(into->container));
+}
+
 static int member_number(struct census *c, const char *key, const struct agent_info *info, const char *name)
 {
+	const int before = c->infos_len;
 	int n = names_number(&c->members, key), agent;
 
 	if (n < 0 || n < c->members_len)
