@@ -129,6 +129,8 @@ static int member_number(struct census *c, const char *key, const struct agent_i
 		return -1;
 	c->members_at[n] = (struct member){.agent = agent};
 	c->members_len++;
+	if (c->infos_len == before)
+		agent_join(&c->infos[agent], info);
 	return n;
 }
 

@@ -586,11 +586,12 @@ static inline const struct json_node *behind(const struct json_node *n)
 
 const struct json_node *json_get(const struct json_node *obj, const char *key)
 {
-	const struct json_node *found = NULL, *at = obj + 1;
+	const struct json_node *found = NULL, *at;
 	const size_t len = strlen(key);
 
 	if (!json_is(obj, NODE_OBJECT))
 		return NULL;
+	at = obj + 1;
 	for (uint32_t i = 0; i < obj->len; i++) {
 		if (at->len == len && !memcmp(at->string, key, len))
 			found = at + 1;
