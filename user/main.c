@@ -15,6 +15,7 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{ "record", cmd_record, "observe agents and write a recording" },
+	{ "top", cmd_top, "show agents live" },
 	{ "report", cmd_report, "show what a recording says" },
 	{ "serve", cmd_serve, "observe agents for good: rotating recordings, metrics for Prometheus and OpenTelemetry" },
 	{ "merge", cmd_merge, "sum recordings of many hosts into one" },

@@ -233,13 +233,27 @@ static const struct option_row rows[] = {
 };
 /* clang-format on */
 
-static int help(void)
+static const char *command_of(const struct record_options *o)
 {
-	printf("Usage: stakeout record (-p PID[,PID..] | -n REGEX | --cgroup PATH | --container ID | -- COMMAND ARGS..) [OPTIONS]\n\n"
-	       "Observes agents with all that they start, and writes a recording.\n\n");
+	return o->top ? "top" : "record";
+}
+
+static bool row_suits(const struct option_row *row, const struct record_options *o)
+{
+	return !o->top || row->offset < AT(output);
+}
+
+static int help(const struct record_options *o)
+{
+	printf("Usage: stakeout %s (-p PID[,PID..] | -n REGEX | --cgroup PATH | --container ID | -- COMMAND ARGS..) [OPTIONS]\n\n%s\n\n", command_of(o),
+	       o->top ? "Shows agents with all that they start, live. In it, h lists the keys. A command gets /dev/null in place of the\n"
+			"terminal: what it prints there is not shown." :
+			"Observes agents with all that they start, and writes a recording.");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		char head[64];
 
+		if (!row_suits(&rows[i], o))
+			continue;
 		snprintf(head, sizeof(head), "%s%s%s%s%s", rows[i].letter ? rows[i].letter : "  ", rows[i].letter ? ", " : "  ",
 			 rows[i].name, rows[i].arg ? " " : "", rows[i].arg ? rows[i].arg : "");
 		/* An option too long for the column has its help on the next line. */
@@ -255,32 +269,33 @@ static int help(void)
 	return EXIT_DONE;
 }
 
-static const struct option_row *row_by_name(const char *name, size_t len)
+static const struct option_row *row_by_name(const struct record_options *o, const char *name, size_t len)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		if (strlen(rows[i].name) == len && !strncmp(rows[i].name, name, len))
+		if (row_suits(&rows[i], o) && strlen(rows[i].name) == len && !strncmp(rows[i].name, name, len))
 			return &rows[i];
 	return NULL;
 }
 
-static const struct option_row *row_by_letter(char c)
+static const struct option_row *row_by_letter(const struct record_options *o, char c)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		if (rows[i].letter && rows[i].letter[1] == c)
+		if (row_suits(&rows[i], o) && rows[i].letter && rows[i].letter[1] == c)
 			return &rows[i];
 	return NULL;
 }
 
-static int unknown_option(const char *word, int len)
+static int unknown_option(const struct record_options *o, const char *word, int len)
 {
 	const char *names[ARRAY_SIZE(rows)];
 	char copy[64], hint[64];
+	int n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		names[i] = rows[i].name;
+		if (row_suits(&rows[i], o))
+			names[n++] = rows[i].name;
 	snprintf(copy, sizeof(copy), "%.*s", len, word);
-	log_err(0, "unknown option '%s'%s; `stakeout record --help` lists them", copy,
-		name_hint(copy, names, ARRAY_SIZE(names), hint, sizeof(hint)));
+	log_err(0, "unknown option '%s'%s; `stakeout %s --help` lists them", copy, name_hint(copy, names, n, hint, sizeof(hint)), command_of(o));
 	return -1;
 }
 
@@ -304,10 +319,10 @@ static int parse_long(struct record_options *o, char **argv, int *pos)
 {
 	const char *word = argv[*pos], *value = strchr(word, '=');
 	int len = (int)(strchrnul(word, '=') - word);
-	const struct option_row *row = row_by_name(word, len);
+	const struct option_row *row = row_by_name(o, word, len);
 
 	if (!row)
-		return unknown_option(word, len);
+		return unknown_option(o, word, len);
 	if (value && !row->arg) {
 		log_err(0, "%s takes no value", row->name);
 		return -1;
@@ -319,10 +334,10 @@ static int parse_long(struct record_options *o, char **argv, int *pos)
 static int parse_letters(struct record_options *o, char **argv, int *pos)
 {
 	for (const char *c = argv[*pos] + 1; *c; c++) {
-		const struct option_row *row = row_by_letter(*c);
+		const struct option_row *row = row_by_letter(o, *c);
 
 		if (!row)
-			return unknown_option(argv[*pos], (int)strlen(argv[*pos]));
+			return unknown_option(o, argv[*pos], (int)strlen(argv[*pos]));
 		if (row->arg)
 			return store(row, o, c[1] ? c + 1 : NULL, argv, pos);
 		if (store(row, o, NULL, argv, pos))
@@ -346,16 +361,15 @@ static int check_targets(const struct target_spec *t)
 	return EXIT_USAGE;
 }
 
-int record_options_parse(int argc, char **argv, struct record_options *o)
+static int parse(int argc, char **argv, struct record_options *o)
 {
-	*o = (struct record_options){};
 	watch_options_default(&o->watch);
 	for (int i = 1; i < argc; i++) {
 		const char *word = argv[i];
 		int err;
 
 		if (!strcmp(word, "--help") || !strcmp(word, "-h"))
-			return help();
+			return help(o);
 		if (!strcmp(word, "--")) {
 			o->watch.target.command = argv + i + 1;
 			break;
@@ -371,4 +385,19 @@ int record_options_parse(int argc, char **argv, struct record_options *o)
 	if (o->no_names) /* after all --probe, wherever it stood */
 		o->watch.probe_on[PROBE_NAMES] = false;
 	return check_targets(&o->watch.target);
+}
+
+int record_options_parse(int argc, char **argv, struct record_options *o)
+{
+	*o = (struct record_options){};
+	return parse(argc, argv, o);
+}
+
+int top_options_parse(int argc, char **argv, struct watch_options *w)
+{
+	struct record_options o = { .top = true };
+	int status = parse(argc, argv, &o);
+
+	*w = o.watch;
+	return status;
 }

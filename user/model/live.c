@@ -164,3 +164,34 @@ int live_interval(struct live *l, const struct interval_data *i)
 	forget(l);
 	return err;
 }
+
+int live_copy(struct live *into, const struct live *from)
+{
+	int err = 0;
+
+	live_init(into, from->keep_s);
+	for (int i = 0; i < from->agents_len && !err; i++) {
+		const struct live_agent *a = from->agents[i];
+		struct live_agent *copy;
+
+		err = live_agent(into, &a->info);
+		if (err)
+			return err;
+		copy = live_find(into, a->info.id);
+		copy->first_s = a->first_s;
+		copy->last_s = a->last_s;
+		copy->told = a->told;
+		copy->ended = a->ended;
+		err = agent_data_merge(&copy->total, &a->total);
+		if (!err)
+			err = agent_data_merge(&copy->last, &a->last);
+	}
+	into->header = from->header;
+	into->now_s = from->now_s;
+	into->interval_s = from->interval_s;
+	into->intervals = from->intervals;
+	into->forgotten = from->forgotten;
+	into->observer = from->observer;
+	into->observer_last = from->observer_last;
+	return err;
+}

@@ -36,6 +36,8 @@ void live_fini(struct live *l);
 int live_start(struct live *l, const struct header_data *h);
 int live_agent(struct live *l, const struct agent_info *a);
 int live_interval(struct live *l, const struct interval_data *i);
+/* What `from` says now, into an empty one. It lends the header's probes. 0 or -ENOMEM: live_fini() in either case. */
+int live_copy(struct live *into, const struct live *from);
 /* The agent with this id, or NULL. */
 struct live_agent *live_find(const struct live *l, int id);
 

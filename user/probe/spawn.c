@@ -57,6 +57,16 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* What is a terminal of the standard streams is none any more. */
+static void terminal_leave(void)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int i = 0; i <= STDERR_FILENO && fd >= 0; i++)
+		if (isatty(i))
+			dup2(fd, i);
+}
+
 static void child_run(const char *file, char *const argv[], int go_fd, int err_fd) __attribute__((noreturn));
 static void child_run(const char *file, char *const argv[], int go_fd, int err_fd)
 {
@@ -76,7 +86,7 @@ static void child_run(const char *file, char *const argv[], int go_fd, int err_f
 	_exit(n == sizeof(err) ? 127 : 126);
 }
 
-int target_spawn(char *const argv[], struct target_child *ret)
+int target_spawn(char *const argv[], bool no_terminal, struct target_child *ret)
 {
 	int go[2] = { -1, -1 }, report[2] = { -1, -1 };
 	_cleanup_free_ char *file = NULL;
@@ -97,6 +107,8 @@ int target_spawn(char *const argv[], struct target_child *ret)
 	if (!pid) {
 		close(go[1]); /* so that only we hold it, and our end is its end */
 		close(report[0]);
+		if (no_terminal)
+			terminal_leave();
 		child_run(file, argv, go[0], report[1]);
 	}
 	*ret = (struct target_child){ .pid = pid, .go_fd = go[1], .err_fd = report[0] };

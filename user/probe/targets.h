@@ -19,6 +19,7 @@ struct target_spec { /* what the user asked for; strings are borrowed. Kinds may
 	char *const *command; /* NULL-terminated argv */
 	const char *name; /* label; NULL: the process's own name */
 	bool awaited; /* a pid that is gone, or a cgroup or container that is not there (yet), is no error */
+	bool no_terminal; /* the command gets /dev/null for those of its standard streams that are a terminal: the screen is ours */
 };
 
 struct target { /* one agent's root process; strings owned, see target_fini */
@@ -49,15 +50,15 @@ int targets_arrivals(struct targets *t, target_fn fn, void *ctx);
  * gone). With a command in the spec, that is our child from target_spawn, named after the command even before its exec. */
 int targets_match(struct targets *t, pid_t pid, struct target *ret);
 
-/* Starts argv stopped before its exec: the child waits until target_release. It has our environment, directory and standard streams, default signal
- * handlers and mask, and dies unreleased if we do. 0, or negative errno (-ENOENT: command not found, found out before forking;
+/* Starts argv stopped before its exec: the child waits until target_release. It has our environment, directory and standard streams (no_terminal: see target_spec), default
+ * signal handlers and mask, and dies unreleased if we do. 0, or negative errno (-ENOENT: command not found, found out before forking;
  * -EACCES: not executable). */
 struct target_child {
 	pid_t pid;
 	int go_fd; /* writing a byte lets it exec */
 	int err_fd; /* closes on a successful exec, else carries its errno */
 };
-int target_spawn(char *const argv[], struct target_child *ret);
+int target_spawn(char *const argv[], bool no_terminal, struct target_child *ret);
 /* Lets it go. 0, or the negative errno of its exec. */
 int target_release(struct target_child *c);
 

@@ -13,6 +13,8 @@ struct screen {
 	FILE *out;
 	int width; /* columns; no line is longer */
 	bool color, utf8; /* utf8: LC_CTYPE is set to a UTF-8 locale */
+	bool letters; /* too few colours to tell states apart: bars of letters, coloured all the same */
+	bool live; /* no file that could be asked for more */
 };
 
 enum { STYLE_NONE = 0, STYLE_BOLD = 1, STYLE_DIM = 2 }; /* or an SGR colour, 31 to 97 */

@@ -114,7 +114,6 @@ static int print_hist(const struct screen *s, const struct hist *h, enum metric_
 int terminal_hist(const struct screen *s, const struct recording_agent *agent, enum metric_id m)
 {
 	const struct hist *h = agent->total.metrics.hist[m];
-	enum metric_unit unit = metric_infos[m].unit;
 	char name[CELL_BYTES];
 
 	text_fit(name, sizeof(name), agent->info.name, s->width > 60 ? 40 : s->width - 20, s->utf8);
@@ -122,6 +121,13 @@ int terminal_hist(const struct screen *s, const struct recording_agent *agent, e
 		screen_line(s, STYLE_BOLD, "Agent %d: %s (sum of %d)", agent->info.id, name, agent->info.merged);
 	else
 		screen_line(s, STYLE_BOLD, "Agent %d: %s (pid %d)", agent->info.id, name, agent->info.pid);
+	return terminal_hist_drawn(s, h, m);
+}
+
+int terminal_hist_drawn(const struct screen *s, const struct hist *h, enum metric_id m)
+{
+	enum metric_unit unit = metric_infos[m].unit;
+
 	screen_line(s, 0, "  %s: %s", metric_infos[m].name, metric_infos[m].help);
 	if (!h || !h->count) {
 		screen_line(s, 0, "  no values");

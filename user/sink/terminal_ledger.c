@@ -41,29 +41,40 @@ static void cell_percent(struct table *t, const struct screen *s, uint64_t ns, u
 		table_cell(t, s, 0, "%u.%u", tenths / 10, tenths % 10);
 }
 
-static void print_bar(const struct screen *s, const char *label, const struct ledger *l)
+void state_mark(const struct screen *s, enum state_id state, unsigned columns)
+{
+	style_begin(s, state_styles[state].color);
+	for (unsigned n = 0; n < columns; n++) {
+		if (s->color && s->utf8 && !s->letters)
+			fputs(state_styles[state].block, s->out);
+		else
+			fputc(state_infos[state].bar, s->out);
+	}
+	style_end(s, state_styles[state].color);
+}
+
+int ledger_bar(const struct screen *s, const struct ledger *l, int width)
 {
 	unsigned cells[STATE_COUNT];
 
+	if (!ledger_sum(l) || width <= 0)
+		return 0;
+	format_split(l->ns, STATE_COUNT, (unsigned)width, cells);
+	for (int i = 0; i < STATE_COUNT; i++)
+		if (cells[i])
+			state_mark(s, (enum state_id)i, cells[i]);
+	return width;
+}
+
+static void print_bar(const struct screen *s, const char *label, const struct ledger *l)
+{
 	if (!ledger_sum(l))
 		return;
-	format_split(l->ns, STATE_COUNT, (unsigned)(s->width - 4 - BAR_LABEL), cells);
 	fputs("  ", s->out);
 	style_begin(s, STYLE_DIM);
 	fprintf(s->out, "%-*s", BAR_LABEL, label);
 	style_end(s, STYLE_DIM);
-	for (int i = 0; i < STATE_COUNT; i++) {
-		if (!cells[i])
-			continue;
-		style_begin(s, state_styles[i].color);
-		for (unsigned n = 0; n < cells[i]; n++) {
-			if (s->color && s->utf8)
-				fputs(state_styles[i].block, s->out);
-			else
-				fputc(state_infos[i].bar, s->out);
-		}
-		style_end(s, state_styles[i].color);
-	}
+	ledger_bar(s, l, s->width - 4 - BAR_LABEL);
 	fputc('\n', s->out);
 }
 
@@ -155,7 +166,7 @@ int terminal_ledger(const struct screen *s, const struct agent_data *a, const st
 	for (int i = 0; i < STATE_COUNT; i++) {
 		if (a->main.ns[i] < LEAST_NS && a->threads.ns[i] < LEAST_NS && a->critical.ns[i] < LEAST_NS && !main_share[i])
 			continue;
-		if (s->color && s->utf8)
+		if (s->color && s->utf8 && !s->letters)
 			table_cell(&t, s, state_styles[i].color, "%s%s", state_styles[i].block, state_styles[i].block);
 		else
 			table_cell(&t, s, state_styles[i].color, "%c", state_infos[i].bar);

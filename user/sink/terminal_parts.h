@@ -33,6 +33,10 @@ const struct hist *peer_time(const struct peer_row *row);
 
 /* Where the time went: bars and table of the ledgers. */
 int terminal_ledger(const struct screen *s, const struct agent_data *a, const struct peer_rows *peers);
+/* A ledger as a bar of `width` columns, or of none where it is empty; returns the columns. */
+int ledger_bar(const struct screen *s, const struct ledger *l, int width);
+/* How a bar shows a state: `columns` of its block or letter. */
+void state_mark(const struct screen *s, enum state_id state, unsigned columns);
 /* Peers as the client, errors and connecting, concurrency; addresses served. */
 int terminal_peers(const struct screen *s, const struct agent_data *a, const struct peer_rows *peers);
 int terminal_tools(const struct screen *s, const struct agent_data *a);
@@ -54,6 +58,8 @@ void terminal_cost(const struct screen *s, const struct recording *r);
 int terminal_hists(const struct screen *s, const struct metric_set *m);
 /* One histogram, drawn; no empty line before it. */
 int terminal_hist(const struct screen *s, const struct recording_agent *agent, enum metric_id m);
+/* The same without saying whose; h may be NULL. */
+int terminal_hist_drawn(const struct screen *s, const struct hist *h, enum metric_id m);
 
 void para_count(struct para *p, uint64_t n, const char *what);
 /* A quantile of durations, or "-" where there are none. */

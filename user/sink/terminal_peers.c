@@ -203,7 +203,7 @@ static int print_side(const struct screen *s, const struct peer_rows *peers, dou
 	if (multiplexed)
 		screen_line(s, STYLE_DIM, "  ~ requests overlap on a connection: an estimate from its bursts");
 	if (hidden)
-		screen_line(s, STYLE_DIM, "  and %d more (--json lists all)", hidden);
+		screen_line(s, STYLE_DIM, "  and %d more%s", hidden, s->live ? "" : " (--json lists all)");
 	return 0;
 }
 

@@ -105,7 +105,7 @@ int terminal_tools(const struct screen *s, const struct agent_data *a)
 	if (table_print(&t, s))
 		return -ENOMEM;
 	if (a->tools_len > TOOLS_SHOWN)
-		screen_line(s, STYLE_DIM, "  and %d more (--json lists all)", a->tools_len - TOOLS_SHOWN);
+		screen_line(s, STYLE_DIM, "  and %d more%s", a->tools_len - TOOLS_SHOWN, s->live ? "" : " (--json lists all)");
 	return 0;
 }
 

@@ -395,7 +395,7 @@ static int targets_prepare(struct session *s)
 		return log_err(0, "%s", why), err;
 	if (!s->opt.target.command)
 		return 0;
-	err = target_spawn(s->opt.target.command, &s->child);
+	err = target_spawn(s->opt.target.command, s->opt.target.no_terminal, &s->child);
 	if (!err)
 		return 0;
 	s->child.pid = 0;
