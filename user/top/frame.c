@@ -309,6 +309,8 @@ static void settle_selection(struct builder *b, int body)
 	struct top_view *v = b->v;
 	int at = top_rows_at(&b->rows, v->selected);
 
+	if (!b->l->intervals) /* the order says nothing yet */
+		return;
 	if (at < 0)
 		at = v->selected_at;
 	at = clamp(at + v->move + v->page_move * body, 0, b->rows.len - 1);
