@@ -69,7 +69,7 @@ static int put_if_fits(const struct screen *s, int room, const char *fmt, ...)
 
 static const char *duration_text(double s, char buf[FORMAT_LEN])
 {
-	unsigned t = s > 0 && s < 1e9 ? (unsigned)s : 0;
+	unsigned t = s > 0 && s < 1e9 ? (unsigned)(s + 0.5) : 0; /* intervals end a little off the second */
 
 	snprintf(buf, FORMAT_LEN, "%u:%02u:%02u", t / 3600, t / 60 % 60, t % 60);
 	return buf;
@@ -437,14 +437,14 @@ static int build_help(struct builder *b)
 {
 	static const char *const keys[][2] = {
 		{ "Up Down PgUp PgDn Home End", "move; also j and k" },
-		{ "Enter", "the page of the agent; Escape: back to the list" },
-		{ "Left Right, < >", "sort by the column before or after; on a page: another agent" },
+		{ "Enter", "the agent's page; Escape: back to the list" },
+		{ "Left Right < >", "sort by another column; on a page: another agent" },
 		{ "r", "reverse the order" },
-		{ "s", "figures of the last interval, or since the beginning" },
-		{ "/", "show agents with this in their name or command line, or with this pid" },
+		{ "s", "sums since the beginning, or the last interval" },
+		{ "/", "filter by name, command line or pid" },
 		{ "1 to 7", "on a page: go to a section" },
-		{ "n N", "on a page: draw the next histogram, or the one before" },
-		{ "p, space", "pause: the screen stands, the watching goes on" },
+		{ "n N", "on a page: draw another histogram" },
+		{ "p, space", "pause: the screen stands, watching goes on" },
 		{ "Ctrl-L", "paint all anew" },
 		{ "q, Ctrl-C", "quit" },
 	};
@@ -462,7 +462,7 @@ static int build_help(struct builder *b)
 	fputc('\n', s.out);
 	screen_line(&s, STYLE_BOLD, "Columns, and the capital letter or digit that sorts by them (again: reversed)");
 	for (int i = 0; (c = column_info(i)); i++)
-		screen_line(&s, 0, "  %c  %-10s%s", c->key, c->title, c->help);
+		screen_line(&s, 0, "  %c  %-9s%s", c->key, c->title, c->help);
 	fputc('\n', s.out);
 	screen_line(&s, STYLE_BOLD, "Where the time goes: the whole agent, tools included");
 	for (int i = 0; i < STATE_COUNT; i++) {

@@ -156,7 +156,7 @@ static void colors_set(struct top_view *v)
 
 	terminal_options_detect(&o, stdout);
 	v->utf8 = o.utf8;
-	v->color = o.color && has_colors() && COLORS >= 8 && start_color() == OK;
+	v->color = o.color && has_colors() && start_color() == OK && COLORS >= 8;
 	v->letters = COLORS < COLORS_MANY;
 	if (!v->color)
 		return;

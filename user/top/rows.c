@@ -22,7 +22,7 @@ static const struct column columns[] = {
 	{ { "agent",    'A', 0, 0,  "name of the agent" },                                               NAME,          0,                  0 },
 	{ { "pid",      'I', 7, 9,  "process id" },                                                      PID,           0,                  0 },
 	{ { "CPU%",     'C', 5, 0,  "CPU time of all its threads and tools, 100 is one CPU" },           CPU_PERCENT,   0,                  0 },
-	{ { "runq%",    'Q', 5, 2,  "time in which they could have run and waited for a CPU, likewise" }, SHARE_PERCENT, M_RUNQ_NS,         0 },
+	{ { "runq%",    'Q', 5, 2,  "time in which they waited for a CPU, likewise" },                    SHARE_PERCENT, M_RUNQ_NS,         0 },
 	{ { "waits/s",  'W', 7, 5,  "times a second that a thread began to wait" },                      RATE,          M_SWITCHES_VOLUNTARY, 0 },
 	{ { "calls/s",  'L', 7, 0,  "requests a second to its peers that were answered" },               RATE,          M_EXCHANGES,        0 },
 	{ { "p50",      '5', 6, 11, "half of the calls took no longer than this" },                      QUANTILE,      M_EXCHANGE_NS,      0.5 },
@@ -35,7 +35,7 @@ static const struct column columns[] = {
 	{ { "served/s", 'V', 8, 15, "requests a second that it answered, as the server" },               RATE,          M_EXCHANGES_SERVED, 0 },
 	{ { "sent/s",   'O', 6, 13, "bytes a second sent on sockets" },                                  RATE,          M_SENT_BYTES,       0 },
 	{ { "recv/s",   'D', 6, 14, "bytes a second received" },                                         RATE,          M_RECEIVED_BYTES,   0 },
-	{ { "turn p99", 'U', 8, 10, "99 % of the turns of its event loops took no longer than this" },   QUANTILE,      M_LOOP_BUSY_NS,     0.99 },
+	{ { "turn p99", 'U', 8, 10, "99 % of the turns of its event loops took no longer" },              QUANTILE,      M_LOOP_BUSY_NS,     0.99 },
 };
 /* clang-format on */
 #define COLUMNS ((int)ARRAY_SIZE(columns))
