@@ -587,6 +587,12 @@ static void test_losses_and_sizes(void **state)
 	w.live.observer.cost.governed = true;
 	w.live.observer.cost.rung_s[RUNG_COUNT - 1] = 0.5;
 	assert_has(&w, &v, ", detail: ");
+	/* Nobody looked: that is no 0. */
+	v.width = 200;
+	assert_has(&w, &v, "0       -      -      -");
+	w.data[0].metrics.value[M_EXCHANGES] = 5;
+	world_tell(&w);
+	assert_has(&w, &v, "0    2.50      -      -");
 	for (v.width = 1; v.width < 60; v.width++) {
 		for (v.height = 1; v.height < 12; v.height++) {
 			bool fits = v.width >= FRAME_WIDTH_MIN && v.height >= FRAME_HEIGHT_MIN;

@@ -12,6 +12,7 @@
 #include "top/frame.h"
 #include "top/paint.h"
 
+#define KEYS_MOST 128 /* at once: more is a paste that was not meant for us, and records wait meanwhile */
 #define KEEP_S 15 /* how long an agent that ended is still shown */
 
 struct top {
@@ -22,19 +23,22 @@ struct top {
 	bool open; /* the screen is ours */
 };
 
-static int show(struct top *t)
+/* Without painting, what keys asked for is done all the same, so that the next key meets it. */
+static int frame(struct top *t, bool painted)
 {
 	const struct live *l = t->view.paused ? &t->frozen : &t->live;
 	struct top_frame f;
-	int err;
+	int err = top_frame_init(&f, l, &t->outlooks, &t->view);
 
-	if (!t->open)
-		return 0;
-	err = top_frame_init(&f, l, &t->outlooks, &t->view);
-	if (!err)
+	if (!err && painted)
 		paint_frame(&f);
 	top_frame_fini(&f);
 	return err ? log_err(err, "cannot show the agents") : 0;
+}
+
+static int show(struct top *t)
+{
+	return t->open ? frame(t, true) : 0;
 }
 
 static int model_err(int err)
@@ -83,19 +87,26 @@ static int freeze(struct top *t, bool was_paused)
 static int on_keys(void *ctx)
 {
 	struct top *t = ctx;
-	bool changed = false, gone;
+	bool changed = false, gone = false;
 	uint32_t key;
+	int err = 0;
 
-	while ((key = paint_key(&gone)) != TOP_KEY_NONE) {
+	for (int n = 0; (key = paint_key(&gone)) != TOP_KEY_NONE; n++) {
 		bool was_paused = t->view.paused;
-		int err;
 
+		if (n == KEYS_MOST) {
+			paint_keys_drop();
+			break;
+		}
+		if (changed)
+			err = frame(t, false);
 		if (key == 'L' - '@')
 			paint_forget();
 		changed = view_key(&t->view, key) || changed;
-		err = freeze(t, was_paused);
+		if (!err)
+			err = model_err(freeze(t, was_paused));
 		if (err)
-			return model_err(err);
+			return err;
 		if (t->view.quit)
 			return 1;
 	}

@@ -113,8 +113,7 @@ static void print_switches(const struct screen *s, const struct agent_data *a)
 	}
 }
 
-/* Which container it is in, and its pid there. */
-static void print_container(const struct screen *s, const struct agent_info *info)
+void terminal_container(const struct screen *s, const struct agent_info *info)
 {
 	const struct container *c = &info->container;
 	char id[sizeof(c->id)], fit[CELL_BYTES], more[CELL_BYTES];
@@ -154,7 +153,7 @@ static void print_identity(const struct screen *s, const struct recording *r, co
 		text_fit(fit, sizeof(fit), agent->info.cmdline, s->width - 2, s->utf8);
 		screen_line(s, STYLE_DIM, "  %s", fit);
 	}
-	print_container(s, &agent->info);
+	terminal_container(s, &agent->info);
 	para_begin(&p, s, "observed");
 	para_part(&p, "%s", ns_text(a->observed_s * 1e9));
 	if (agent->info.has_exit)

@@ -52,6 +52,8 @@ void terminal_limits(const struct screen *s, const struct agent_data *a);
 /* Where memory is heading, unless it is steady or there is no telling; what could not be observed. Paragraphs, without an empty line before. */
 void terminal_outlook(const struct screen *s, const struct outlook *o);
 void terminal_notes(const struct screen *s, const struct agent_data *a);
+/* Which container it is in, and its pid there; a paragraph, or nothing. */
+void terminal_container(const struct screen *s, const struct agent_info *info);
 /* The budget of watching, and what detail it left. Paragraphs. */
 void terminal_cost(const struct screen *s, const struct recording *r);
 /* The table of all other histograms. */

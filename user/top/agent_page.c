@@ -97,7 +97,7 @@ static int section_memory(const struct page *p)
 	struct para para;
 
 	outlooks_judge(p->outlooks, p->agent->info.id, &outlook);
-	if (!v[M_RSS_BYTES] && !v[M_FAULTS_MINOR] && p->d->heap.mode == HEAP_NONE && !p->d->notes_len)
+	if (!v[M_RSS_BYTES] && !v[M_FAULTS_MINOR] && p->d->heap.mode == HEAP_NONE && !p->d->notes_len && !p->agent->info.container.id[0])
 		return 0;
 	fputc('\n', p->s->out);
 	screen_line(p->s, STYLE_BOLD, "  Memory, and notes");
@@ -112,6 +112,7 @@ static int section_memory(const struct page *p)
 	}
 	para_end(&para);
 	terminal_outlook(p->s, &outlook);
+	terminal_container(p->s, &p->agent->info);
 	terminal_notes(p->s, p->d);
 	return terminal_heap(p->s, NULL, p->d); /* no samples are kept, so no stacks are asked for */
 }
@@ -157,8 +158,10 @@ static int (*const sections_print[SECTIONS])(const struct page *) = {
 };
 const char *const section_names[SECTIONS] = { "time", "peers", "tools", "loop", "histograms", "memory", "figures" };
 
-int agent_page(const struct screen *s, const struct live_agent *a, const struct outlooks *outlooks, struct top_view *v, long sections[SECTIONS])
+int agent_page(const struct screen *s, const struct live *l, const struct live_agent *a, const struct outlooks *outlooks, struct top_view *v,
+	       long sections[SECTIONS])
 {
+	const struct cost_data *cost = v->all ? &l->observer.cost : &l->observer_last.cost;
 	struct page p = { .s = s, .agent = a, .d = agent_figures(a, v->all), .outlooks = outlooks, .v = v };
 	int err = 0;
 
@@ -170,7 +173,8 @@ int agent_page(const struct screen *s, const struct live_agent *a, const struct 
 		if (err || ftell(s->out) > sections[i])
 			continue;
 		fputc('\n', s->out);
-		screen_line(s, STYLE_DIM, "  %s: nothing %s", section_names[i], v->all ? "so far" : "in this interval");
+		screen_line(s, STYLE_DIM, "  %s: nothing %s%s%s", section_names[i], v->all ? "so far" : "in this interval",
+			    cost_reduced_s(cost) > 0 ? ", with detail reduced to " : "", cost_reduced_s(cost) > 0 ? rung_infos[cost_lowest(cost)].name : "");
 	}
 	return err;
 }

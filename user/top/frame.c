@@ -239,8 +239,13 @@ static void put_sums(const struct builder *b)
 	if (b->v->paused)
 		room -= frame_put(s, STYLE_ALERT, room, "PAUSED  ");
 	room -= put_filter(b, room);
-	frame_put(s, 0, room, "sum: CPU %.1f %%, run queue %.1f %%, %s waits/s, %s calls/s, %s", 100 * cpu, 100 * runq, rate_text(waits), rate_text(calls),
-		  bytes_text(rss));
+	room -= frame_put(s, 0, room, "sum: CPU %.1f %%, ", 100 * cpu);
+	if (runq > 0 || looked_at(b->l, b->v->all, M_RUNQ_NS))
+		room -= frame_put(s, 0, room, "run queue %.1f %%, ", 100 * runq);
+	room -= frame_put(s, 0, room, "%s waits/s, ", rate_text(waits));
+	if (calls > 0 || looked_at(b->l, b->v->all, M_EXCHANGES))
+		room -= frame_put(s, 0, room, "%s calls/s, ", rate_text(calls));
+	frame_put(s, 0, room, "%s", bytes_text(rss));
 	fputc('\n', s->out);
 }
 
@@ -279,7 +284,7 @@ static void put_row(const struct builder *b, const struct list_layout *y, const 
 	fprintf(s->out, "%*s", y->name - used, "");
 	for (int i = 1; (c = column_info(i)) && i < COLUMNS_MAX; i++)
 		if (y->shown[i])
-			fprintf(s->out, " %*s", c->width, column_text(i, a, b->v->all, (char[FORMAT_LEN]){ 0 }));
+			fprintf(s->out, " %*s", c->width, column_text(i, b->l, a, b->v->all, (char[FORMAT_LEN]){ 0 }));
 	fputc(' ', s->out);
 	if (a->ended && !ledger_sum(l))
 		frame_put(s, STYLE_DIM, y->bar, "ended");
@@ -394,7 +399,7 @@ static void put_agent_title(const struct builder *b, const struct live_agent *a)
 	room = s->width;
 	for (int i = 2; (c = column_info(i)) && room > 0; i++) {
 		char text[FORMAT_LEN];
-		int need = (int)strlen(c->title) + 1 + (int)strlen(column_text(i, a, b->v->all, text));
+		int need = (int)strlen(c->title) + 1 + (int)strlen(column_text(i, b->l, a, b->v->all, text));
 
 		if (!strcmp(text, "-") || (!strcmp(text, "0") && c->drop) || c->drop > 8 || need > room)
 			continue;
@@ -417,7 +422,7 @@ static int build_agent(struct builder *b, const struct live_agent *a)
 	s.out = open_memstream(&text, &size);
 	if (!s.out)
 		return -ENOMEM;
-	err = agent_page(&s, a, b->outlooks, b->v, sections);
+	err = agent_page(&s, b->l, a, b->outlooks, b->v, sections);
 	if (fclose(s.out) || err)
 		return -ENOMEM;
 	if (b->v->section > 0 && b->v->section <= SECTIONS) {
@@ -441,7 +446,7 @@ static int build_help(struct builder *b)
 		{ "Left Right < >", "sort by another column; on a page: another agent" },
 		{ "r", "reverse the order" },
 		{ "s", "sums since the beginning, or the last interval" },
-		{ "/", "filter by name, command line or pid" },
+		{ "/", "filter by name, command line, container or pid" },
 		{ "1 to 7", "on a page: go to a section" },
 		{ "n N", "on a page: draw another histogram" },
 		{ "p, space", "pause: the screen stands, watching goes on" },

@@ -32,7 +32,8 @@ void top_frame_fini(struct top_frame *f);
 /* Body of the page of an agent, of any length. sections: where each of SECTIONS begins in what is written to s->out. 0 or -ENOMEM. */
 #define SECTIONS 7
 extern const char *const section_names[SECTIONS];
-int agent_page(const struct screen *s, const struct live_agent *a, const struct outlooks *outlooks, struct top_view *v, long sections[SECTIONS]);
+int agent_page(const struct screen *s, const struct live *l, const struct live_agent *a, const struct outlooks *outlooks, struct top_view *v,
+	       long sections[SECTIONS]);
 /* One line: what watching took and missed. */
 void frame_observer(const struct screen *s, const struct live *l, bool all);
 /* Puts text in a style, cut to `room` columns; returns those used. */

@@ -281,6 +281,11 @@ uint32_t paint_key(bool *ret_gone)
 	}
 }
 
+void paint_keys_drop(void)
+{
+	flushinp();
+}
+
 /* --- painting --- */
 
 /* The attribute of an SGR number. Bright colours are bold ones where there are eight; grey would be black then. */

@@ -19,6 +19,8 @@ int paint_resize_fd(void);
 void paint_resized(struct top_view *v);
 /* The next key, or TOP_KEY_NONE. *ret_gone: the terminal has gone away. */
 uint32_t paint_key(bool *ret_gone);
+/* Forgets the keys that wait. */
+void paint_keys_drop(void);
 void paint_frame(const struct top_frame *f);
 /* Whatever is there is taken as unknown: the next frame is painted in full. */
 void paint_forget(void);

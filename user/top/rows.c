@@ -68,8 +68,20 @@ const struct agent_data *agent_figures(const struct live_agent *a, bool all)
 	return all ? &a->total : &a->last;
 }
 
+bool looked_at(const struct live *l, bool all, enum metric_id m)
+{
+	const struct cost_data *c = all ? &l->observer.cost : &l->observer_last.cost;
+
+	if (!c->governed || !(cost_reduced_s(c) > 0))
+		return true;
+	for (int r = 0; r < RUNG_COUNT; r++)
+		if (c->rung_s[r] > 0 && rung_mark((enum rung)r, metric_infos[m].name) != MARK_PARTIAL)
+			return true;
+	return false;
+}
+
 /* Below 0: there is none. */
-static double column_value(const struct column *c, const struct live_agent *a, bool all)
+static double column_value(const struct column *c, const struct live *l, const struct live_agent *a, bool all)
 {
 	const struct agent_data *d = agent_figures(a, all);
 	const struct hist *h = d->metrics.hist[c->metric];
@@ -77,13 +89,13 @@ static double column_value(const struct column *c, const struct live_agent *a, b
 
 	if (c->what == PID)
 		return a->info.pid;
-	if (!(d->observed_s > 0))
+	if (!(d->observed_s > 0) || (c->what == RATE && !v[c->metric] && !looked_at(l, all, c->metric)))
 		return -1;
 	switch (c->what) {
 	case CPU_PERCENT:
 		return 100 * ((double)v[M_CPU_USER_NS] + (double)v[M_CPU_SYSTEM_NS]) / 1e9 / d->observed_s;
 	case SHARE_PERCENT:
-		return h ? 100 * (double)h->sum / 1e9 / d->observed_s : 0;
+		return h && h->count ? 100 * (double)h->sum / 1e9 / d->observed_s : looked_at(l, all, c->metric) ? 0 : -1;
 	case RATE:
 		return (double)v[c->metric] / d->observed_s;
 	case GAUGE:
@@ -113,10 +125,10 @@ static const char *compact(char *text)
 	return text;
 }
 
-const char *column_text(int column, const struct live_agent *a, bool all, char buf[FORMAT_LEN])
+const char *column_text(int column, const struct live *l, const struct live_agent *a, bool all, char buf[FORMAT_LEN])
 {
 	const struct column *c = &columns[column];
-	double value = column_value(c, a, all);
+	double value = column_value(c, l, a, all);
 	enum metric_unit unit = metric_infos[c->metric].unit;
 
 	if (value < 0)
@@ -169,7 +181,8 @@ static bool agent_suits(const struct live_agent *a, const char *filter)
 	char pid[16];
 
 	snprintf(pid, sizeof(pid), "%d", a->info.pid);
-	return !*filter || text_has(a->info.name, filter) || text_has(a->info.cmdline, filter) || !strcmp(pid, filter);
+	return !*filter || text_has(a->info.name, filter) || text_has(a->info.cmdline, filter) || text_has(a->info.container.id, filter) ||
+	       !strcmp(pid, filter);
 }
 
 struct sorted {
@@ -215,7 +228,7 @@ int top_rows_init(struct top_rows *r, const struct live *l, const struct top_vie
 		if (c->what == NAME)
 			sorted[r->len].name = a->info.name;
 		else
-			sorted[r->len].value = column_value(c, a, v->all);
+			sorted[r->len].value = column_value(c, l, a, v->all);
 		r->len++;
 	}
 	qsort(sorted, (size_t)r->len, sizeof(*sorted), sorted_order);

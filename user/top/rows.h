@@ -15,14 +15,18 @@ struct top_column { /* one row of the table in rows.c */
 	const char *help;
 };
 
-/* The figure of an agent with three digits and its unit, without blanks: "446ms", "88.4M", "1.20k"; "-" where there is none. Returns buf. */
-const char *column_text(int column, const struct live_agent *a, bool all, char buf[FORMAT_LEN]);
+/* The figure of an agent of l with three digits and its unit, without blanks: "446ms", "88.4M", "1.20k"; "-" where there is none, or nobody looked
+ * since detail was reduced throughout. Returns buf. */
+const char *column_text(int column, const struct live *l, const struct live_agent *a, bool all, char buf[FORMAT_LEN]);
 const struct top_column *column_info(int column); /* from 0, the name, on; NULL beyond the last */
 int column_default(void);
 /* -1: none. */
 int column_by_key(uint32_t key);
 /* The next one (step 1) or the one before (-1), around the ends. */
 int column_beside(int column, int step);
+
+/* Whether there was any time in which the metric was looked at: the budget may have taken it away (see governor.def). */
+bool looked_at(const struct live *l, bool all, enum metric_id m);
 
 struct top_rows {
 	const struct live_agent **agents; /* in order */

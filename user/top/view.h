@@ -32,7 +32,7 @@ struct top_view {
 	bool paused, help, quit;
 	int sort; /* a column */
 	bool reverse; /* against the column's own order */
-	char filter[FILTER_BYTES]; /* shown are agents whose name, command line or pid has it */
+	char filter[FILTER_BYTES]; /* shown are agents whose name, command line or container's id has it, or whose pid it is */
 	bool typing; /* a filter, which goes on from `typed` */
 	char typed[FILTER_BYTES];
 	int selected; /* agent id, -1: none yet */
