@@ -252,7 +252,7 @@ def test_list(terminal, three, stakeout):
     t.shows("^Keys")
     t.keys("x")
     wait_for("the list", lambda: t.lines()[23].startswith("Enter agent"))
-    t.keys("Home", "A", "Down", "Enter", "7")  # at once: each key meets what the one before has done
+    t.keys("A", "Home", "Down", "Enter", "7")  # at once: each key meets what the one before has done
     t.shows(rf"^beta  pid {three[1].pid} ")
     t.shows("^  All counters and gauges")
     t.keys("Escape")
