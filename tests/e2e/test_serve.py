@@ -208,7 +208,7 @@ def test_reload_loses_nothing(daemon, stakeout, agents, tmp_path):
     def text(n):
         return (f"interval: 100ms\nbudget: off\ntargets:\n- {{name: counted, match: '^/bin/sh -c : {mark}'}}\n"
                 + f"- {{name: other{n}, match: 'nothing-like-this-{n}'}}\n" * (n % 3)
-                + f"recordings: {{directory: {folder}, rotate: {1 + n % 2}s, rotate_size: {16 + n % 5}K, compress: {'true' if n % 10 < 7 else 'false'}}}\n")
+                + f"recordings: {{directory: {folder}, rotate: {1 + n % 2}s, rotate_size: {4 + n % 2}K, compress: {'true' if n % 50 < 10 else 'false'}}}\n")
 
     d, files, gone, waiting = daemon(text(0)).ready(), Files(folder), [], []
     for n in range(1, 101):
