@@ -11,6 +11,7 @@
 #include "cmd/cmd.h"
 #include "cmd/options.h"
 #include "cmd/report_html.h"
+#include "cmd/report_otlp.h"
 #include "judge/outlooks.h"
 #include "lib/log.h"
 #include "lib/util.h"
@@ -28,6 +29,7 @@ struct report_options {
 	int folded; /* enum sample_id, or -1 */
 	const char *pprof; /* file, "-": standard output; NULL: none */
 	const char *html; /* likewise */
+	const char *otlp; /* likewise */
 	bool force;
 	int width; /* 0: as the terminal */
 	const char *agent;
@@ -68,6 +70,7 @@ static int help(void)
 	       "  --pprof OUT        all stacks as a profile for pprof, into the file OUT (gzip)\n"
 	       "  --html OUT         the report as a page for browsers, with charts over time:\n"
 	       "                     one file that needs nothing else\n"
+	       "  --otlp OUT         OpenTelemetry metrics (OTLP/JSON lines), into the file OUT\n"
 	       "  --force            overwrite OUT\n"
 	       "  --agent ID|NAME    this agent only\n"
 	       "  --json             the same figures for programs: one JSON object a file\n"
@@ -149,20 +152,24 @@ static int complain(char **argv, int c)
 }
 
 /* What can't be asked for together. -1 to go on. */
-static int check(int files, const struct report_options *o)
+static int check(char **files, int files_len, const struct report_options *o)
 {
-	int shapes = o->json + (o->hist >= 0) + (o->folded >= 0) + (o->pprof != NULL) + (o->html != NULL);
+	int shapes = o->json + (o->hist >= 0) + (o->folded >= 0) + (o->pprof != NULL) + (o->html != NULL) + (o->otlp != NULL);
 
-	if (!files)
+	if (!files_len)
 		log_err(0, "report needs the name of a recording (see stakeout report --help)");
 	else if (o->json && o->hist >= 0 && shapes == 2)
 		log_err(0, "--hist and --json exclude each other: the JSON has the figures of all histograms");
 	else if (shapes > 1)
-		log_err(0, "--json, --hist, --folded, --pprof and --html exclude each other");
-	else if (o->html && files > 1)
+		log_err(0, "--json, --hist, --folded, --pprof, --html and --otlp exclude each other");
+	else if (o->html && files_len > 1)
 		log_err(0, "--html makes a page of one recording");
-	else if (o->pprof && files > 1)
+	else if (o->pprof && files_len > 1)
 		log_err(0, "--pprof makes a profile of one recording (pprof itself adds profiles up)");
+	else if (o->otlp && files_len > 1)
+		log_err(0, "--otlp tells of one recording");
+	else if (o->otlp && !strcmp(files[0], "-"))
+		log_err(0, "--otlp reads the recording twice: give it as a file");
 	else
 		return -1;
 	return EXIT_USAGE;
@@ -175,7 +182,7 @@ static int parse(int argc, char **argv, struct report_options *o)
 		{ "json", no_argument, NULL, 'j' },	   { "hist", required_argument, NULL, 'H' }, { "agent", required_argument, NULL, 'a' },
 		{ "folded", optional_argument, NULL, 'F' }, { "pprof", required_argument, NULL, 'p' }, { "force", no_argument, NULL, 'f' },
 		{ "width", required_argument, NULL, 'w' },  { "help", no_argument, NULL, 'h' },	      { "html", required_argument, NULL, 'M' },
-		{ 0 },
+		{ "otlp", required_argument, NULL, 'o' },   { 0 },
 	};
 	long long width;
 	int c;
@@ -205,6 +212,9 @@ static int parse(int argc, char **argv, struct report_options *o)
 		case 'M':
 			o->html = optarg;
 			break;
+		case 'o':
+			o->otlp = optarg;
+			break;
 		case 'f':
 			o->force = true;
 			break;
@@ -224,7 +234,7 @@ static int parse(int argc, char **argv, struct report_options *o)
 			return complain(argv, c);
 		}
 	}
-	return check(argc - optind, o);
+	return check(argv + optind, argc - optind, o);
 }
 
 static bool agent_matches(const struct agent_info *info, const char *wanted)
@@ -357,6 +367,8 @@ static int report_show(const struct recording *r, const char *path, const struct
 		return report_pprof(r, path, o);
 	if (o->html)
 		return report_html(o->html, o->force, r, path, &t->outlooks, t->bins);
+	if (o->otlp)
+		return report_otlp(o->otlp, o->force, r, path);
 	terminal_options_detect(&to, stdout);
 	to.hist = o->hist;
 	to.title = titled ? path : NULL;

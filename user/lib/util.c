@@ -171,3 +171,12 @@ const char *name_hint(const char *word, const char *const *names, int names_len,
 		snprintf(buf, buf_len, " (did you mean '%s'?)", nearest);
 	return buf;
 }
+
+int64_t timestamp_ns(const char *text)
+{
+	struct tm tm = { 0 };
+	const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+	double fraction = rest && *rest == '.' ? strtod(rest, NULL) : 0;
+
+	return rest ? (int64_t)timegm(&tm) * (int64_t)NS_PER_S + (int64_t)(fraction * 1e9 + 0.5) : 0;
+}

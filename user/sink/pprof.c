@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <zlib.h>
 
 #include <uthash.h>
@@ -93,16 +92,6 @@ static void part_write(struct pprof *p, const Pprof__Profile *part)
 		p->err = errno ? -errno : -EIO;
 }
 
-/* "2026-11-21T17:29:04.745Z" in ns since 1970; 0: not one. */
-static int64_t time_parse(const char *text)
-{
-	struct tm tm = { 0 };
-	const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-	double fraction = rest && *rest == '.' ? strtod(rest, NULL) : 0;
-
-	return rest ? (int64_t)timegm(&tm) * (int64_t)NS_PER_S + (int64_t)(fraction * 1e9 + 0.5) : 0;
-}
-
 /* CPU time that a stack stands for, on average; 0: not known. */
 static int64_t period_of(const struct recording *r)
 {
@@ -136,7 +125,7 @@ static void head_write(struct pprof *p)
 		type_list[part.n_sample_type++] = type;
 	}
 	part.sample_type = type_list;
-	part.time_nanos = time_parse(p->r->header.start);
+	part.time_nanos = timestamp_ns(p->r->header.start);
 	part.duration_nanos = (int64_t)(p->r->duration_s * 1e9);
 	part.period = p->present[SAMPLE_CPU_NS] ? period_of(p->r) : 0;
 	if (part.period) {
