@@ -14,6 +14,8 @@ static const struct {
 } rows[] = {
 	{ &textfile_output, CONFIG_PROMETHEUS },
 	{ &http_output, CONFIG_PROMETHEUS },
+	{ &otlp_file_output, CONFIG_OTLP },
+	{ &otlp_push_output, CONFIG_OTLP },
 };
 _Static_assert(ARRAY_SIZE(rows) <= OUTPUTS_MAX, "a slot each");
 

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Requests on their way to an OTLP/HTTP endpoint: a bounded queue, and a thread that compresses and sends what is in it, in order. What fails for the time being (no connection, no
+ * answer in time, 429, 502, 503, 504) is tried again, at growing distances or when the endpoint asks for it; what is refused is dropped. When the queue is full the oldest
+ * request goes: totals are cumulative, so that the newest says most. Nobody who puts waits for the endpoint.
+ */
+#ifndef STAKEOUT_SERVE_OTLP_SENDER_H
+#define STAKEOUT_SERVE_OTLP_SENDER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sink/otlp.h"
+
+struct otlp_sender;
+
+struct otlp_sender_options { /* copied */
+	const char *url; /* of the metrics, complete */
+	const char *const *headers; /* "Name: value" */
+	int headers_len;
+	double timeout_s; /* of one request */
+	uint64_t queue; /* requests, the one under way included; at least 1 */
+};
+
+/* NULL, with *ret_err: -ENOMEM or what starting the thread met. */
+struct otlp_sender *otlp_sender_new(const struct otlp_sender_options *o, int *ret_err);
+/* From the next attempt on, which is made at once; what waits stays. 0 or -ENOMEM (nothing changes). */
+int otlp_sender_change(struct otlp_sender *s, const struct otlp_sender_options *o);
+/* Takes over a request, packed, that lies in malloc()'s memory. 0 or -ENOMEM. */
+int otlp_sender_put(struct otlp_sender *s, uint8_t *bytes, size_t len);
+void otlp_sender_counts(struct otlp_sender *s, struct otlp_push_counts *ret);
+/* How the newest attempt went: 0, or a negative errno and why, one line. */
+int otlp_sender_state(struct otlp_sender *s, char *why, size_t why_len);
+/* Each request that waits is tried once more, until one fails or within_s is over. Returns how many are lost with it. */
+uint64_t otlp_sender_close(struct otlp_sender *s, double within_s);
+
+#endif
