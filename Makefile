@@ -40,7 +40,7 @@ obj = $(patsubst %.c,$(O)/%.o,$(1))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all test unit live e2e bench demo install uninstall man deb clean deps help test-kernels format arm64 bpf
+.PHONY: all test unit live e2e readers bench demo install uninstall man deb clean deps help test-kernels format arm64 bpf
 
 all: $(O)/stakeout ## build the program (build/stakeout)
 
@@ -113,9 +113,20 @@ $(O)/tests/live/%: $(O)/tests/live/%.o $(call obj,$(wildcard tests/live/lib_*.c)
 unit: $(UNIT) ## build the unit tests
 live: $(LIVE) ## build the live tests
 
+# Other people's readers of our formats, from npm, for the end-to-end tests; never part of the program.
+READERS := $(O)/tests/npm
+readers: $(READERS)/node_modules/.package-lock.json ## install the readers of formats that the tests need (npm)
+
+$(READERS)/node_modules/.package-lock.json: tests/e2e/npm/package.json tests/e2e/npm/package-lock.json
+	$(call say,NPM,$(READERS))
+	@mkdir -p $(READERS)
+	$(Q)cp tests/e2e/npm/package.json tests/e2e/npm/package-lock.json $(READERS)/
+	$(Q)npm ci --prefix $(READERS) --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
+	$(Q)touch $@
+
 test: ## install what the tests need, build, run all of them
 	$(Q)tools/install-deps test
-	$(Q)$(MAKE) --no-print-directory all unit live
+	$(Q)$(MAKE) --no-print-directory all unit live readers
 	$(Q)tests/run
 
 test-kernels: ## run the live tests on other kernels under QEMU

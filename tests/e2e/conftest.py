@@ -83,6 +83,15 @@ class Stakeout:
         return sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*"))
 
 
+def node(script, *args):
+    """What a script of tests/e2e/npm prints, as JSON: another program's reading of a format. The packages it needs are in the build directory."""
+    build = Path(STAKEOUT).parent
+    subprocess.run(["make", "-s", "--no-print-directory", f"O={build}", "readers"], cwd=ROOT, check=True)
+    env = dict(os.environ, NODE_PATH=str(build / "tests" / "npm" / "node_modules"))
+    done = subprocess.run(["node", ROOT / "tests" / "e2e" / "npm" / script, *map(str, args)], env=env, stdout=subprocess.PIPE, timeout=HANG_S, check=True)
+    return json.loads(done.stdout)
+
+
 class Recording:
     """The lines of a recording; every one must be whole."""
 
