@@ -96,6 +96,29 @@ static bool is_empty(ProtobufCType type, const void *at)
 	return !text || !*text;
 }
 
+/* Counts of buckets are most of a request, and most of them have one digit. */
+static void put_counts(struct json_text *j, const uint64_t *counts, size_t n)
+{
+	char text[4096];
+	size_t len = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (len + 24 > sizeof(text)) {
+			put_raw(j, text, len);
+			len = 0;
+		}
+		if (i)
+			text[len++] = ',';
+		text[len++] = '"';
+		if (counts[i] < 10)
+			text[len++] = (char)('0' + counts[i]);
+		else
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "%" PRIu64, counts[i]);
+		text[len++] = '"';
+	}
+	put_raw(j, text, len);
+}
+
 static void put_field(struct json_text *j, const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
 {
 	const char *at = (const char *)m + f->offset;
@@ -110,7 +133,9 @@ static void put_field(struct json_text *j, const ProtobufCMessage *m, const Prot
 		if (!n)
 			return;
 		put_open(j, key, "[");
-		for (size_t i = 0; i < n; i++)
+		if (f->type == PROTOBUF_C_TYPE_UINT64)
+			put_counts(j, (const uint64_t *)list, n);
+		for (size_t i = 0; i < n && f->type != PROTOBUF_C_TYPE_UINT64; i++)
 			put_value(j, NULL, f->type, list + i * size);
 		put_close(j, "]");
 	} else if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
