@@ -327,17 +327,20 @@ double hist_mean(const struct hist *h)
 }
 
 /* The geometric middle between the smallest and the largest integer of the bucket: off by 1.1 % at most, and exact for small values. */
-static double bucket_value(const struct hist *h, uint32_t i)
+double hist_bucket_value(const struct hist *h, uint32_t i)
 {
 	double low = floor(hist_upper(h->offset + (int32_t)i - 1, h->scale)) + 1;
 	double high = floor(hist_upper(h->offset + (int32_t)i, h->scale));
+	double value = high > low ? sqrt(low * high) : high;
 
-	return high > low ? sqrt(low * high) : high;
+	if (value < (double)h->min)
+		return (double)h->min;
+	return value > (double)h->max ? (double)h->max : value;
 }
 
 double hist_quantile(const struct hist *h, double q)
 {
-	double rank, seen, value;
+	double rank, seen;
 
 	if (!h->count)
 		return 0;
@@ -356,10 +359,7 @@ double hist_quantile(const struct hist *h, double q)
 			seen += n;
 			continue;
 		}
-		value = bucket_value(h, i);
-		if (value < (double)h->min)
-			return (double)h->min;
-		return value > (double)h->max ? (double)h->max : value;
+		return hist_bucket_value(h, i);
 	}
 	return (double)h->max;
 }

@@ -51,6 +51,8 @@ static inline uint64_t hist_bucket(const struct hist *h, uint32_t i)
 }
 /* Sets the buckets from `len` counts, the first at index `offset`; for readers. 0, -ENOMEM, or -EINVAL beyond the range. */
 int hist_set_buckets(struct hist *h, int32_t offset, const uint64_t *counts, uint32_t len);
+/* What stands for the values of bucket number i (0..len-1): its middle, within [min, max]. */
+double hist_bucket_value(const struct hist *h, uint32_t i);
 /* The value below or at which a share q (0..1) of the values lie, the middle of its bucket,
  * clamped to [min, max]. 0 for an empty histogram. */
 double hist_quantile(const struct hist *h, double q);

@@ -165,9 +165,10 @@ struct interval_data {
 	uint64_t seq;
 	double start_s, end_s; /* since the header's start */
 	const struct agent_data *const *agents;
-	const struct agent_info *const *infos; /* in the same order; NULL when it comes from a file */
+	const struct agent_info *const *infos; /* in the same order */
 	int agents_len;
 	struct observer_data observer;
+	const struct header_data *header; /* set when it comes from a file */
 };
 
 /* Writing. One line a call, written whole, then flushed. Strings that are not UTF-8 are escaped bytewise (each bad
@@ -211,7 +212,7 @@ struct recording {
 	bool beyond; /* read without sums only: its total counts other than the intervals that are there */
 };
 
-/* Called with each interval as it is read (may be NULL). agents point into the reader; valid during the call. */
+/* Called with each interval as it is read (may be NULL). All that it points to is valid during the call. */
 typedef int (*recording_interval_fn)(void *ctx, const struct interval_data *i);
 /* Reads path ("-": stdin; gzip is recognised by content). On success *ret_recording is the caller's, freed by
  * recording_free. Errors: -ENOENT and other open errors, -ENODATA (empty file), -EPROTONOSUPPORT (a later format

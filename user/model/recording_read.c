@@ -39,6 +39,8 @@ struct recording_reader {
 	bool total_differs, second_header;
 	char first_bad[200];
 	uint64_t *checks; /* per agent, without sums: see agent_check */
+	const struct agent_info **infos; /* of the agents of the last interval that was told */
+	int infos_cap;
 };
 
 /* ---- agents ---- */
@@ -579,7 +581,25 @@ void recording_reader_free(struct recording_reader *r)
 	free(r->slots);
 	free(r->announced);
 	free(r->checks);
+	free(r->infos);
 	free(r);
+}
+
+static int tell_interval(struct recording_reader *r, struct parsed *line, recording_interval_fn fn, void *ctx)
+{
+	if (line->len > r->infos_cap) {
+		const struct agent_info **infos = reallocarray(r->infos, (size_t)line->len, sizeof(*infos));
+
+		if (!infos)
+			return -ENOMEM;
+		r->infos = infos;
+		r->infos_cap = line->len;
+	}
+	for (int i = 0; i < line->len; i++)
+		r->infos[i] = &r->rec.agents[agent_find(r, line->agents[i].id)].info;
+	line->data.infos = r->infos;
+	line->data.header = &r->rec.header;
+	return fn(ctx, &line->data);
 }
 
 int recording_read(const char *path, recording_interval_fn fn, void *ctx, struct recording **ret_recording, char *ret_why, size_t why_len)
@@ -592,7 +612,7 @@ int recording_read(const char *path, recording_interval_fn fn, void *ctx, struct
 	if (!r)
 		return err;
 	while ((got = recording_reader_next(r, INFINITY, &line, ret_why, why_len)) == READER_INTERVAL) {
-		err = fn ? fn(ctx, &line->data) : 0;
+		err = fn ? tell_interval(r, line, fn, ctx) : 0;
 		if (!err)
 			continue;
 		why_write(r, err, ret_why, why_len);
