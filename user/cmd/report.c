@@ -10,6 +10,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/options.h"
+#include "cmd/report_export.h"
 #include "cmd/report_html.h"
 #include "cmd/report_otlp.h"
 #include "judge/outlooks.h"
@@ -33,6 +34,10 @@ struct report_options {
 	bool force;
 	int width; /* 0: as the terminal */
 	const char *agent;
+	int export; /* enum export_id, or -1 */
+	const char *export_path;
+	struct export_options exported;
+	const char *only_export; /* the option that only goes with one of them, or NULL */
 };
 
 /* "  name   what it is", wrapped at 80 columns. */
@@ -71,6 +76,11 @@ static int help(void)
 	       "  --html OUT         the report as a page for browsers, with charts over time:\n"
 	       "                     one file that needs nothing else\n"
 	       "  --otlp OUT         OpenTelemetry metrics (OTLP/JSON lines), into the file OUT\n"
+	       "  --csv [OUT]        a table: a row an interval and agent; OUT ends in .csv[.gz]\n"
+	       "  --rows KIND        with --csv: rows of agents, peers, tools, or the observer\n"
+	       "  --hlog OUT         the intervals' histograms as an HdrHistogram log\n"
+	       "  --trace OUT        a time line for ui.perfetto.dev (JSON; .gz compresses)\n"
+	       "  --from S, --to S   with these three: intervals that lie within, in seconds\n"
 	       "  --force            overwrite OUT\n"
 	       "  --agent ID|NAME    this agent only\n"
 	       "  --json             the same figures for programs: one JSON object a file\n"
@@ -154,14 +164,14 @@ static int complain(char **argv, int c)
 /* What can't be asked for together. -1 to go on. */
 static int check(char **files, int files_len, const struct report_options *o)
 {
-	int shapes = o->json + (o->hist >= 0) + (o->folded >= 0) + (o->pprof != NULL) + (o->html != NULL) + (o->otlp != NULL);
+	int shapes = o->json + (o->hist >= 0) + (o->folded >= 0) + (o->pprof != NULL) + (o->html != NULL) + (o->otlp != NULL) + (o->export >= 0);
 
 	if (!files_len)
 		log_err(0, "report needs the name of a recording (see stakeout report --help)");
 	else if (o->json && o->hist >= 0 && shapes == 2)
 		log_err(0, "--hist and --json exclude each other: the JSON has the figures of all histograms");
 	else if (shapes > 1)
-		log_err(0, "--json, --hist, --folded, --pprof, --html and --otlp exclude each other");
+		log_err(0, "--json, --hist, --folded, --pprof, --html, --otlp, --csv, --hlog and --trace exclude each other");
 	else if (o->html && files_len > 1)
 		log_err(0, "--html makes a page of one recording");
 	else if (o->pprof && files_len > 1)
@@ -170,6 +180,14 @@ static int check(char **files, int files_len, const struct report_options *o)
 		log_err(0, "--otlp tells of one recording");
 	else if (o->otlp && !strcmp(files[0], "-"))
 		log_err(0, "--otlp reads the recording twice: give it as a file");
+	else if (o->export >= 0 && files_len > 1)
+		log_err(0, "--%s makes a file of one recording, not of %d", export_formats[o->export].name, files_len);
+	else if (o->only_export && o->export < 0)
+		log_err(0, "%s goes with --csv, --hlog or --trace only", o->only_export);
+	else if (o->exported.rows != ROWS_AGENTS && o->export != EXPORT_CSV)
+		log_err(0, "--rows goes with --csv only");
+	else if (o->exported.to_s > 0 && o->exported.to_s <= o->exported.from_s)
+		log_err(0, "--to %g is not later than --from %g", o->exported.to_s, o->exported.from_s);
 	else
 		return -1;
 	return EXIT_USAGE;
@@ -181,7 +199,9 @@ static int parse(int argc, char **argv, struct report_options *o)
 	static const struct option rows[] = {
 		{ "json", no_argument, NULL, 'j' },	   { "hist", required_argument, NULL, 'H' }, { "agent", required_argument, NULL, 'a' },
 		{ "folded", optional_argument, NULL, 'F' }, { "pprof", required_argument, NULL, 'p' }, { "force", no_argument, NULL, 'f' },
-		{ "width", required_argument, NULL, 'w' },  { "help", no_argument, NULL, 'h' },	      { "html", required_argument, NULL, 'M' },
+		{ "width", required_argument, NULL, 'w' },  { "help", no_argument, NULL, 'h' },	      { "csv", optional_argument, NULL, 'c' },
+		{ "hlog", required_argument, NULL, 'l' },   { "trace", required_argument, NULL, 't' }, { "rows", required_argument, NULL, 'r' },
+		{ "from", required_argument, NULL, 'b' },   { "to", required_argument, NULL, 'e' },    { "html", required_argument, NULL, 'M' },
 		{ "otlp", required_argument, NULL, 'o' },   { 0 },
 	};
 	long long width;
@@ -228,6 +248,25 @@ static int parse(int argc, char **argv, struct report_options *o)
 			}
 			o->width = (int)width;
 			break;
+		case 'c':
+		case 'l':
+		case 't':
+			if (o->export >= 0) {
+				log_err(0, "--csv, --hlog and --trace exclude each other, and are given once");
+				return EXIT_USAGE;
+			}
+			if (c == 'c' && !optarg && export_csv_word(argv[optind]))
+				optarg = argv[optind++];
+			o->export = c == 'c' ? EXPORT_CSV : c == 'l' ? EXPORT_HLOG : EXPORT_TRACE;
+			o->export_path = optarg ? optarg : "-";
+			break;
+		case 'r':
+		case 'b':
+		case 'e':
+			if (export_option(c, optarg, &o->exported))
+				return EXIT_USAGE;
+			o->only_export = c == 'r' ? "--rows" : c == 'b' ? "--from" : "--to";
+			break;
 		case 'h':
 			return help();
 		default:
@@ -235,13 +274,6 @@ static int parse(int argc, char **argv, struct report_options *o)
 		}
 	}
 	return check(argv + optind, argc - optind, o);
-}
-
-static bool agent_matches(const struct agent_info *info, const char *wanted)
-{
-	long long id;
-
-	return !strcmp(info->name, wanted) || (!parse_int(wanted, 0, INT32_MAX, &id) && info->id == id);
 }
 
 /* Moves the agents that match to the front, so that a shorter view of the recording shows only them. Returns their number, or -1 after
@@ -254,7 +286,7 @@ static int select_agents(struct recording *r, const char *path, const char *want
 	for (int i = 0; i < r->agents_len; i++) {
 		struct recording_agent agent = r->agents[i];
 
-		if (!agent_matches(&agent.info, wanted))
+		if (!agent_info_matches(&agent.info, wanted))
 			continue;
 		r->agents[i] = r->agents[n];
 		r->agents[n++] = agent;
@@ -406,11 +438,14 @@ static int report_file(const char *path, const struct report_options *o, bool ti
 
 int cmd_report(int argc, char **argv)
 {
-	struct report_options o = { .hist = -1, .folded = -1 };
+	struct report_options o = { .hist = -1, .folded = -1, .export = -1 };
 	int status = parse(argc, argv, &o), files = argc - optind;
 
 	if (status >= 0)
 		return status;
+	o.exported.agent = o.agent;
+	if (o.export >= 0)
+		return report_export(argv[optind], (enum export_id)o.export, o.export_path, o.force, &o.exported);
 	for (int i = optind; i < argc; i++) {
 		int one = report_file(argv[i], &o, files > 1);
 
