@@ -92,6 +92,16 @@ def node(script, *args):
     return json.loads(done.stdout)
 
 
+def peak_kib(*argv, **kwargs):
+    """The most memory that a program had resident. It is started by a small process: one that forks hands its own peak on."""
+    meter = ("import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); "
+             "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
+    done = subprocess.run(["/usr/bin/python3", "-S", "-c", meter, *map(str, argv)], stdout=subprocess.PIPE, timeout=HANG_S, check=True, **kwargs)
+    status, peak = map(int, done.stdout.split())
+    assert not status, argv
+    return peak
+
+
 class Recording:
     """The lines of a recording; every one must be whole."""
 

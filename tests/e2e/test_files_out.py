@@ -21,7 +21,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import make_recording as make
-from conftest import ROOT, Recording, node, wait_for
+from conftest import ROOT, Recording, node, peak_kib, wait_for
 
 PLAIN = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TERM": "xterm"}
 HOSTILE = 'e"vil,\x1b[2J;\r\n\t=\x07\u202ename'
@@ -550,10 +550,7 @@ def test_memory_does_not_grow_with_the_recording(stakeout, option):
             body = json.dumps(dict(lines[1], seq="SEQ", start_s="START", end_s="END"))
             for n in range(count):
                 f.write(body.replace('"SEQ"', str(n)).replace('"START"', str(n)).replace('"END"', str(n + 1)) + "\n")
-        p = subprocess.Popen([stakeout.path, "report", "long.ndjson", f"--{option}=out.csv", "--force"], cwd=stakeout.folder, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(p.pid, 0)
-        assert status == 0
-        rss.append(usage.ru_maxrss)
+        rss.append(peak_kib(stakeout.path, "report", "long.ndjson", f"--{option}=out.csv", "--force", cwd=stakeout.folder, stderr=subprocess.DEVNULL))
     assert rss[1] < rss[0] * 1.2 + 1024, rss
 
 
