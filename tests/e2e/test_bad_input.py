@@ -35,8 +35,8 @@ def check(stakeout):
 
 
 @pytest.mark.parametrize("args, pattern", [
-    ([], "no command given; commands: record, report"),
-    (["recrod"], "unknown command 'recrod' .did you mean 'record'.*commands: record, report"),
+    ([], "no command given; commands: record, .*report"),
+    (["recrod"], "unknown command 'recrod' .did you mean 'record'.*commands: record, .*report"),
     (["--frobnicate"], "unknown option '--frobnicate'"),
     (["doctor", "--all"], "doctor takes no arguments, not '--all'"),
 ])
