@@ -42,7 +42,7 @@ def observed(services, tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     recording, books = folder / "demo.ndjson", folder / "agent.json"
     done = subprocess.run(
-        [STAKEOUT, "record", "-o", recording, "--", PYTHON, f"{DEMO}/agent.py", "--services", services, "--steps", "8",
+        [STAKEOUT, "record", "--budget", "off", "-o", recording, "--", PYTHON, f"{DEMO}/agent.py", "--services", services, "--steps", "8",
          "--refused", str(REFUSED), "--model-delay-ms", "60", "--cpu-ms", "40", "--json", books],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -94,12 +94,12 @@ def test_bytes_are_exact(observed):
 
 
 def test_cpu_time_agrees_with_getrusage(observed):
-    """The agent asks before its interpreter winds up, hence the tolerance."""
+    """The agent asks before its interpreter winds up, hence the tolerance: that took 40 ms on a busy machine."""
     observed.need("sched")
     books = sum(sum(observed.books[key].values()) for key in ("cpu_user_s", "cpu_system_s"))
     seen = (observed.counter("cpu_user_ns") + observed.counter("cpu_system_ns")) / 1e9
-    assert seen == pytest.approx(books, rel=0.05)
-    assert observed.agent["hist"]["oncpu_ns"]["sum"] / 1e9 == pytest.approx(books, rel=0.05)
+    assert seen == pytest.approx(books, rel=0.05, abs=0.06)
+    assert observed.agent["hist"]["oncpu_ns"]["sum"] / 1e9 == pytest.approx(books, rel=0.05, abs=0.06)
 
 
 def test_minor_faults_agree_with_getrusage(observed):
@@ -111,11 +111,11 @@ def test_minor_faults_agree_with_getrusage(observed):
 
 def test_ledger_of_every_interval_closes(observed):
     observed.need("sched")
-    whole = observed.recording.intervals[1:-1]  # the agent is there from end to end
+    whole = observed.recording.intervals[1:-1]
     assert whole
     for interval in whole:
         (agent,) = interval["agents"]
-        wall_s = interval["end_s"] - interval["start_s"]
+        wall_s = interval["end_s"] - interval["start_s"] if agent["alive"] else agent["observed_s"]  # it may end just before an interval does
         assert sum(agent["ledger"]["main_s"].values()) == pytest.approx(wall_s, rel=0.001)
 
 
