@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Is it worse than before? Two sets of recordings, agent by agent (by name) and measure by measure (include/measures.def): the values, the change, how sure it is.
+ * A verdict needs a change beyond the measure's limit and statistical support: the interval of confidence of the change, by bootstrap over blocks of intervals (and over
+ * recordings where a side has several), lies beyond no change, with the false discovery rate kept over all that is compared (Benjamini and Hochberg). Pure.
+ */
+#ifndef STAKEOUT_COMPARE_H
+#define STAKEOUT_COMPARE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "judge/finding.h"
+#include "judge/measure.h"
+#include "model/recording.h"
+
+enum verdict { VERDICT_IMPROVED, VERDICT_STABLE, VERDICT_DEGRADED, VERDICT_INSUFFICIENT, VERDICT_COUNT };
+extern const char *const verdict_names[VERDICT_COUNT]; /* "improved", "stable", "degraded", "insufficient data" */
+
+struct compare_limits { /* relative but for errors, whose is absolute */
+	double limit[MEASURE_GROUPS]; /* 0.10, 0.10, 0.20, 0.01 */
+	double false_rate; /* 0.01: of verdicts that are none */
+};
+extern const struct compare_limits compare_defaults;
+
+struct comparison { /* one row */
+	const char *agent; /* owned by the comparisons */
+	char subject[160]; /* class or tool; "" */
+	enum measure_id measure;
+	enum verdict verdict;
+	double base, new; /* NAN: none */
+	double change, low, high; /* relative (0.2: a fifth more), absolute for errors; with its interval of confidence of 95 % */
+	double p; /* two-sided: how likely such a change is where there is none */
+	uint64_t base_n, new_n; /* values behind it */
+	const char *why; /* of insufficient data; else NULL */
+};
+
+/* One side, block by block, as its recordings are read: memory is bounded by agents and measures, not by length. */
+struct compare_side;
+struct compare_side *compare_side_new(void);
+int compare_side_begin(struct compare_side *s); /* the next recording of this side; before its first interval */
+int compare_side_interval(void *side, const struct interval_data *i); /* suits recording_read() */
+/* The recording just read: its probes, agents, findings. */
+int compare_side_end(struct compare_side *s, const struct recording *r);
+void compare_side_free(struct compare_side *s);
+
+struct comparisons {
+	struct comparison *rows; /* degraded first, then improved, insufficient, stable; each by agent, then by size of change */
+	int len;
+	int counts[VERDICT_COUNT];
+	/* Findings by agent's name and finding: what went away, what came, what stayed. */
+	struct comparison_finding {
+		const char *agent;
+		struct finding base, new; /* as far as there */
+		bool in_base, in_new;
+	} *findings;
+	int findings_len;
+	const char *const *warnings; /* what makes the two sides unlike: probes, interval, hosts' CPUs; agents only in one */
+	int warnings_len;
+	void *owner;
+};
+
+/* 0, or negative errno. */
+int compare(const struct compare_side *base, const struct compare_side *new, const struct compare_limits *limits, struct comparisons **ret);
+void comparisons_free(struct comparisons *c);
+
+#endif
