@@ -6,11 +6,11 @@
  *   product = factor { ("*" | "/") factor }
  *   factor  = NUMBER [UNIT] | "(" sum ")" | FUNCTION "(" [NAME] ")"
  *
- * UNIT: ns us ms s m h, B K M G (1024), %. Values are in base units: seconds, bytes, plain numbers; metrics in _ns count as seconds.
+ * UNIT: ns us ms s m h, B K M G (1024), %. Values are in base units: seconds, bytes, plain numbers; metrics in _ns count as seconds. Only like is added to like.
  *
  *   p50(h) p95(h) p99.9(h) ..   percentile of a histogram (any number in 0..100)
  *   mean(h) max(h) min(h) count(h) sum(h)
- *   rate(c)                     of a counter a second; of a histogram: values a second
+ *   rate(c)                     of a counter a second (of CPU time: CPUs); of a histogram: values a second
  *   total(c)                    of a counter in the span
  *   last(g)                     of a gauge or peak
  *   share(STATE)                of the main thread's ledger, 0..1; share_threads, share_critical: of the others. "net.*": all that begin so
@@ -37,16 +37,31 @@ struct subject { /* whose figure; lent */
 	double age_s; /* since the agent began to be watched, at the span's end */
 };
 
-/* NULL: why says in one line what is wrong and what is possible (the nearest name of an unknown one), *ret_column where, from 1. */
+#define EXPRESSION_MAX 4096 /* bytes of text */
+
+enum quantity_kind { QUANTITY_PLAIN, QUANTITY_TIME, QUANTITY_BYTES, QUANTITY_OTHER }; /* number or share; seconds; bytes, also a second; products of those */
+
+/* NULL: why says in one line what is wrong and what is possible (the nearest name of an unknown one), *ret_column where, in characters from 1. */
 struct expression *expression_parse(const char *text, int *ret_column, char *why, size_t why_len);
 void expression_free(struct expression *e);
-/* NAN: no data. ret_support (may be NULL): the fewest values that any of its histograms had; UINT64_MAX without histograms. */
+/*
+ * NAN: no data. ret_support (may be NULL): how many events the value rests on, the fewest of the values in any of its histograms and of the events in any divisor that counts
+ * events (count() and total() of plain counters); UINT64_MAX without either.
+ */
 double expression_value(const struct expression *e, const struct subject *s, uint64_t *ret_support);
-/* For display: UNIT_NS (value in seconds), UNIT_BYTES, UNIT_COUNT. ratio: it is a share, or a quotient of like things: shown in percent. */
+/* For display: UNIT_NS (value in seconds), UNIT_BYTES, UNIT_COUNT. ratio: a share, time a time (CPUs), or a quotient of like things: shown in percent. */
 enum metric_unit expression_unit(const struct expression *e, bool *ret_ratio);
+enum quantity_kind expression_kind(const struct expression *e);
 /* Whether it reads this metric; for what has to be kept. */
 bool expression_uses(const struct expression *e, enum metric_id m);
-/* A number with its unit as above ("3s", "85%", "512M", "40"): 0, or -EINVAL and why. */
+/* Whether it reads the ledgers. */
+bool expression_uses_share(const struct expression *e);
+/* Whether it is of a span that must have passed (rates, totals, shares), not of single events or of now. */
+bool expression_spans(const struct expression *e);
+/* The probes without which it has no value: 1 << PROBE_x. */
+unsigned expression_probes(const struct expression *e);
+/* A number with its unit as above ("3s", "85%", "512M", "40"): 0, or -EINVAL and why. ret_kind may be NULL. */
 int quantity_parse(const char *text, double *ret, char *why, size_t why_len);
+int quantity_parse_kind(const char *text, double *ret, enum quantity_kind *ret_kind, char *why, size_t why_len);
 
 #endif
