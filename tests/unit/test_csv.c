@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Cells of tables; points in time. */
+/* Cells of tables. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -94,40 +94,11 @@ static void test_rows(void **state)
 	}
 }
 
-static void test_time(void **state)
-{
-	static const struct {
-		const char *text;
-		int64_t ns;
-	} rows[] = {
-	        {"1970-01-01T00:00:00.000Z", 0},
-	        {"1970-01-01T00:00:01.500Z", 1500000000},
-	        {"2026-01-02T03:04:05.678Z", 1767323045678000000},
-	        {"2026-02-28T23:59:59.999Z", 1772323199999000000},
-	};
-	static const char *const bad[] = {"", "now", "2026-01-02", "2026-01-02T03:04:05", "2026-01-02T03:04:05+01:00",
-	        "2026-01-02T03:04:05.678Zx", "9999-01-01T00:00:00Z"};
-	char text[TIMESTAMP_LEN];
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		assert_int_equal(timestamp_ns(rows[i].text), rows[i].ns);
-		assert_string_equal(timestamp_text(rows[i].ns, text), rows[i].text);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		assert_int_equal(timestamp_ns(bad[i]), 0);
-	assert_int_equal(timestamp_ns("1970-01-01T00:00:00.123456789Z"), 123456789);
-	assert_int_equal(timestamp_ns("1970-01-01T00:00:02Z"), 2000000000);
-	assert_string_equal(timestamp_text(1767323045999600000, text), "2026-01-02T03:04:06.000Z");
-	assert_string_equal(timestamp_text(-500000000, text), "1969-12-31T23:59:59.500Z");
-}
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_text),
 	        cmocka_unit_test(test_rows),
-	        cmocka_unit_test(test_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -171,35 +171,3 @@ const char *name_hint(const char *word, const char *const *names, int names_len,
 		snprintf(buf, buf_len, " (did you mean '%s'?)", nearest);
 	return buf;
 }
-
-int64_t timestamp_ns(const char *text)
-{
-	struct tm tm = { 0 };
-	int64_t ns = 0, unit = (int64_t)NS_PER_S / 10;
-	const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-
-	if (!rest)
-		return 0;
-	if (*rest == '.')
-		for (rest++; isdigit((unsigned char)*rest); rest++, unit /= 10)
-			ns += (*rest - '0') * unit;
-	if ((rest[0] != 'Z' && rest[0] != 'z') || rest[1])
-		return 0;
-	if (tm.tm_year < 0 || tm.tm_year > 350) /* beyond what 64 bits of ns hold, with room to add to it */
-		return 0;
-	return (int64_t)timegm(&tm) * (int64_t)NS_PER_S + ns;
-}
-
-const char *timestamp_text(int64_t ns, char buf[TIMESTAMP_LEN])
-{
-	int64_t ms = (ns + (ns < 0 ? -500000 : 500000)) / 1000000, part = ms % 1000;
-	struct tm tm;
-	time_t s;
-
-	if (part < 0)
-		part += 1000;
-	s = (time_t)((ms - part) / 1000);
-	gmtime_r(&s, &tm);
-	snprintf(buf, TIMESTAMP_LEN, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)part);
-	return buf;
-}

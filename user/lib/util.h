@@ -39,12 +39,6 @@ ssize_t file_read(const char *path, char *buf, size_t size);
 int parse_int(const char *s, long long min, long long max, long long *ret);
 /* Seconds (>= min) as decimal fraction, the whole string: 0, -EINVAL or -ERANGE. */
 int parse_seconds(const char *s, double min, double max, double *ret);
-/* "2026-11-21T17:29:04.745Z" in ns since 1970; 0: not one, or of another time zone, or too far away. */
-int64_t timestamp_ns(const char *text);
-#define TIMESTAMP_LEN 80 /* bytes of the caller's buffer */
-/* The same the other way round, to the nearest millisecond. Returns buf. */
-const char *timestamp_text(int64_t ns, char buf[TIMESTAMP_LEN]);
-
 /* For messages about a mistyped word: " (did you mean 'NAME'?)" in buf when one of the names is near, else "". Returns buf. */
 const char *name_hint(const char *word, const char *const *names, int names_len, char *buf, size_t buf_len);
 

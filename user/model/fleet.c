@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/timestamp.h"
 #include "lib/util.h"
 #include "model/fleet_parts.h"
 
@@ -487,7 +488,7 @@ static int header_write(struct fleet *f)
 	struct header_data h = {.interval_s = f->step_s};
 	int err = hosts_count(f, &h);
 
-	time_format(f->start_ns, h.start, sizeof(h.start));
+	timestamp_format(f->start_ns, h.start);
 	for (int i = 0; i < f->sources_len; i++) {
 		const struct host_info *host = &f->sources[i].rec->header.host;
 
@@ -570,7 +571,7 @@ static int sources_align(struct fleet *f)
 		const struct header_data *h = &f->sources[i].rec->header;
 
 		f->step_s = h->interval_s > f->step_s ? h->interval_s : f->step_s;
-		known[i] = time_parse(h->start, &starts[i]);
+		known[i] = !timestamp_parse(h->start, &starts[i]);
 		if (known[i] && (!any || starts[i] < f->start_ns))
 			f->start_ns = starts[i];
 		any |= known[i];

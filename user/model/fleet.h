@@ -31,9 +31,4 @@ struct fleet_result {
 int fleet_merge(const char *const *paths, int paths_len, const struct fleet_options *o, struct recording_writer *w,
         fleet_note_fn note, void *ctx, struct fleet_result *ret, const char **ret_path, char *ret_why, size_t why_len);
 
-/* RFC 3339 as ns since 1970; false when it isn't. */
-bool time_parse(const char *text, int64_t *ret_ns);
-/* The other way round, to the millisecond. */
-void time_format(int64_t ns, char *buf, size_t size);
-
 #endif

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "lib/timestamp.h"
 #include "lib/util.h"
 
 #define CLOCK_TOLERANCE_S 10 /* intervals come up to a second late, and rounding is nothing */
@@ -74,11 +74,10 @@ bool otlp_teller_behind(const struct otlp_teller *t)
 /* Times since the beginning are monotonic. When the clock was set meanwhile, or the machine slept, they are off, and backends refuse what is too old or yet to come. */
 static int64_t clock_shift_ns(const struct live *l)
 {
-	struct timespec t;
-	int64_t shift_ns;
+	int64_t start_ns = 0, shift_ns;
 
-	clock_gettime(CLOCK_REALTIME, &t);
-	shift_ns = (int64_t)t.tv_sec * (int64_t)NS_PER_S + t.tv_nsec - timestamp_ns(l->header.start) - (int64_t)(l->now_s * 1e9);
+	timestamp_parse(l->header.start, &start_ns);
+	shift_ns = timestamp_now() - start_ns - (int64_t)(l->now_s * 1e9);
 	return llabs(shift_ns) > (long long)(CLOCK_TOLERANCE_S * NS_PER_S) ? shift_ns : 0;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/log.h"
+#include "lib/timestamp.h"
 #include "lib/util.h"
 #include "model/recording_sum.h"
 
@@ -206,16 +207,12 @@ static int sum_add(struct recordings *r, const struct interval_data *i)
 
 /* --- the file --- */
 
-/* The wall clock at a time of the session's. */
-static void time_at(const struct recordings *r, double at_s, struct tm *ret_tm, long *ret_ms)
+/* The wall clock at a time of the session's: whole ms, so that a file's name and its header are of the same second. */
+static int64_t time_at(const struct recordings *r, double at_s)
 {
-	struct timespec wall;
-	uint64_t ago_ns = clock_ns() - r->start_ns - (uint64_t)(at_s * 1e9), ns;
+	int64_t ago_ns = (int64_t)(clock_ns() - r->start_ns) - (int64_t)(at_s * 1e9), ns = timestamp_now() - ago_ns;
 
-	clock_gettime(CLOCK_REALTIME, &wall);
-	ns = (uint64_t)wall.tv_sec * NS_PER_S + (uint64_t)wall.tv_nsec - ago_ns;
-	gmtime_r(&(time_t){ (time_t)(ns / NS_PER_S) }, ret_tm);
-	*ret_ms = (long)(ns % NS_PER_S / 1000000);
+	return ns - ns % 1000000;
 }
 
 /* Whether there is a file of this name, compressed or not: their order should be that of their names. */
@@ -227,12 +224,15 @@ static bool name_taken(const char *path)
 	return !access(path, F_OK) || !access(other, F_OK);
 }
 
-static int file_create(struct recordings *r, const struct tm *tm)
+static int file_create(struct recordings *r, int64_t start_ns)
 {
+	const time_t start = start_ns / (int64_t)NS_PER_S;
 	char stamp[32], again[16] = "";
+	struct tm tm;
 	int err;
 
-	strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", tm);
+	gmtime_r(&start, &tm);
+	strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", &tm);
 	for (int n = 2; n < SAME_SECOND_MAX; n++) {
 		snprintf(r->path, sizeof(r->path), "%s/stakeout-%s%s.ndjson", r->conf.directory, stamp, again);
 		if (!name_taken(r->path)) {
@@ -251,24 +251,20 @@ static int file_open(struct recordings *r, const struct header_data *session_hea
 {
 	struct header_data h = *session_header;
 	struct agent_info *agents;
-	char day[32];
-	struct tm tm;
-	long ms;
+	int64_t start_ns = time_at(r, i->start_s);
 	int err;
 
 	sum_reset(r);
 	r->intervals = 0;
 	r->base_s = i->start_s;
-	time_at(r, i->start_s, &tm, &ms);
-	err = file_create(r, &tm);
+	err = file_create(r, start_ns);
 	if (err == -ENOENT && !mkdir(r->conf.directory, DIRECTORY_MODE)) /* somebody has removed it */
-		err = file_create(r, &tm);
+		err = file_create(r, start_ns);
 	if (!err)
 		err = agents_add(r, i, true);
 	if (err)
 		return err;
-	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(h.start, sizeof(h.start), "%s.%03ldZ", day, ms);
+	timestamp_format(start_ns, h.start);
 	h.first_seq = i->seq;
 	agents = calloc(i->agents_len + 1, sizeof(*agents));
 	if (!agents)

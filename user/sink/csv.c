@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/timestamp.h"
 #include "lib/util.h"
 
 struct csv {
@@ -134,7 +135,7 @@ static void interval_cells(struct csv *c, const struct interval_data *i)
 	char text[TIMESTAMP_LEN] = "";
 
 	if (i && c->start_ns)
-		timestamp_text(c->start_ns + (int64_t)llround(i->start_s * 1e9), text);
+		timestamp_format(c->start_ns + (int64_t)llround(i->start_s * 1e9), text);
 	cell_text(c, "time", text);
 	cell_seconds(c, "start_s", i ? i->start_s : 0);
 	cell_seconds(c, "end_s", i ? i->end_s : 0);
@@ -357,7 +358,7 @@ static void begin(struct csv *c, const struct header_data *h)
 		if (probe >= 0)
 			c->probe_on[probe] = !strcmp(h->probes[k].state, "on");
 	}
-	c->start_ns = timestamp_ns(h->start);
+	timestamp_parse(h->start, &c->start_ns);
 	memcpy(c->host, h->host.name, sizeof(c->host));
 	c->begun = c->names = true;
 	rows(c, NULL, NULL, NULL);

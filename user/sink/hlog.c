@@ -8,6 +8,7 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "lib/timestamp.h"
 #include "lib/util.h"
 #include "sink/tags.h"
 
@@ -186,10 +187,11 @@ void *hlog_new(FILE *out, const struct export_options *options)
 
 static void head_write(struct hlog *l, const struct header_data *h)
 {
-	int64_t start_ns = timestamp_ns(h->start);
+	int64_t start_ns = 0;
 	char host[sizeof(h->host.name)];
 
 	l->begun = true;
+	timestamp_parse(h->start, &start_ns);
 	memcpy(host, h->host.name, sizeof(host));
 	fprintf(l->out, "#[Histogram log format version 1.3]\n#[stakeout, host %s]\n", text_sanitize(host));
 	if (start_ns) { /* lines count from it */
@@ -197,7 +199,7 @@ static void head_write(struct hlog *l, const struct header_data *h)
 		double start_s = (double)start_ns / 1e9;
 
 		fprintf(l->out, "#[StartTime: %.3f (seconds since epoch), %s]\n#[BaseTime: %.3f (seconds since epoch)]\n",
-		        start_s, timestamp_text(start_ns, text), start_s);
+		        start_s, timestamp_format(start_ns, text), start_s);
 	}
 	fprintf(l->out, "#[values in ns or bytes, as the metric's name says; Interval_Max in millions of them]\n"
 	                "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n");

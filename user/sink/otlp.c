@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/timestamp.h"
 #include "lib/util.h"
 #include "sink/otlp_names.h"
 #include "sink/otlp_parts.h"
@@ -489,11 +490,13 @@ static void add_observer(struct otlp_request *r, const struct live *l, const str
 struct otlp_request *otlp_request_new(const struct live *l, const struct otlp_context *context)
 {
 	struct otlp_request *r = calloc(1, sizeof(*r));
-	int64_t start = timestamp_ns(l->header.start);
-	uint64_t start_ns = start > 0 ? (uint64_t)start : 0;
+	int64_t start = 0;
+	uint64_t start_ns;
 
 	if (!r)
 		return NULL;
+	timestamp_parse(l->header.start, &start);
+	start_ns = start > 0 ? (uint64_t)start : 0;
 	otlp__export_metrics_service_request__init(&r->message);
 	add_observer(r, l, context, start_ns);
 	for (int i = 0; i < l->agents_len; i++)

@@ -12,6 +12,7 @@
 
 #include <uthash.h>
 
+#include "lib/timestamp.h"
 #include "lib/util.h"
 #include "proto/pprof.pb-c.h"
 #include "sink/frames.h"
@@ -125,7 +126,7 @@ static void head_write(struct pprof *p)
 		type_list[part.n_sample_type++] = type;
 	}
 	part.sample_type = type_list;
-	part.time_nanos = timestamp_ns(p->r->header.start);
+	timestamp_parse(p->r->header.start, &part.time_nanos);
 	part.duration_nanos = (int64_t)(p->r->duration_s * 1e9);
 	part.period = p->present[SAMPLE_CPU_NS] ? period_of(p->r) : 0;
 	if (part.period) {

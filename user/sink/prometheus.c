@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "lib/timestamp.h"
 #include "lib/util.h"
 #include "sink/prometheus_fold.h"
 #include "sink/prometheus_page.h"
@@ -413,15 +413,6 @@ static void who_put(struct prometheus_page *b)
 	page_family(b->page, NULL);
 }
 
-static double start_of(const struct live *l)
-{
-	struct tm tm = {0};
-	const char *rest = strptime(l->header.start, "%Y-%m-%dT%H:%M:%S", &tm);
-	double fraction = rest && *rest == '.' ? strtod(rest, NULL) : 0;
-
-	return rest ? (double)timegm(&tm) + fraction : 0;
-}
-
 static void single_put(
         struct prometheus_page *b, const char *name, enum family_kind kind, const char *unit, const char *help, struct number n)
 {
@@ -440,12 +431,14 @@ static void observer_put(struct prometheus_page *b)
 	const struct live *l = &b->live;
 	const struct observer_data *o = &l->observer;
 	struct family f;
+	int64_t start_ns = 0;
 
+	timestamp_parse(l->header.start, &start_ns);
 	single_put(b, "agents", FAMILY_GAUGE, "", "agents watched", COUNT(b->alive));
 	single_put(b, "intervals", FAMILY_COUNTER, "", "intervals told", COUNT(l->intervals));
 	single_put(b, "interval_seconds", FAMILY_GAUGE, "seconds", "length of an interval", REAL(l->header.interval_s));
 	single_put(b, "last_interval_timestamp_seconds", FAMILY_GAUGE, "seconds", "end of the newest interval, since 1970",
-	        REAL(start_of(l) + l->now_s));
+	        REAL((double)start_ns / 1e9 + l->now_s));
 	single_put(b, "observer_cpu_seconds", FAMILY_COUNTER, "seconds", "CPU time of stakeout itself", REAL(o->cpu_s));
 	if (o->bpf_s >= 0)
 		single_put(b, "observer_bpf_seconds", FAMILY_COUNTER, "seconds",

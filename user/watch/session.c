@@ -9,11 +9,11 @@
 #include <sys/signalfd.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "collect/collector.h"
 #include "lib/log.h"
+#include "lib/timestamp.h"
 #include "lib/util.h"
 #include "probe/observer.h"
 #include "watch/session.h"
@@ -127,18 +127,6 @@ static void host_fill(struct host_info *h)
 	h->cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	if (file_read("/proc/sys/kernel/random/boot_id", h->boot_id, sizeof(h->boot_id)) > 0)
 		h->boot_id[strcspn(h->boot_id, "\n")] = '\0';
-}
-
-static void time_format(char *buf, size_t size)
-{
-	struct timespec now;
-	struct tm tm;
-	char day[32];
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &tm);
-	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(buf, size, "%s.%03ldZ", day, now.tv_nsec / 1000000);
 }
 
 static int told(struct session *s, int err)
@@ -500,7 +488,7 @@ static int agents_begin(struct session *s)
 		return err;
 	if (!s->seeds && !targets_open_ended(s->targets) && !s->opt.stays)
 		return log_err(0, "no such target: it ended before it could be observed"), -ESRCH;
-	time_format(s->header.start, sizeof(s->header.start));
+	timestamp_format(timestamp_now(), s->header.start);
 	s->start_ns = s->last_end_ns = clock_ns();
 	world_start(s->world, s->start_ns);
 	collector_start(s->collector, s->start_ns);
