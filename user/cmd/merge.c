@@ -169,52 +169,36 @@ static void on_note(void *ctx, const char *path, const char *note)
 		log_err(0, "%s: %s", path, note);
 }
 
-/* The file that is written before it gets its name; it keeps a `.gz`. NULL: OUT is written as it is (standard output, a device). */
-static char *unfinished_name(const char *output)
-{
-	const size_t len = strlen(output);
-	struct stat st;
-	char *name;
-
-	if (!strcmp(output, "-") || (!stat(output, &st) && !S_ISREG(st.st_mode)))
-		return NULL;
-	if (asprintf(&name, "%s.%d.part%s", output, (int)getpid(), len > 3 && !strcmp(output + len - 3, ".gz") ? ".gz" : "") <
-	        0)
-		return NULL;
-	return name;
-}
-
 static int merge(char **paths, int len, const struct merge_options *o)
 {
-	_cleanup_free_ char *part = unfinished_name(o->output);
-	const char *to = part ? part : o->output, *failed = NULL;
+	int err;
+	struct recording_writer *w = recording_open_whole(o->output, o->force, &err);
+	const char *failed = NULL;
 	struct fleet_result result;
-	struct recording_writer *w;
 	char why[512] = "";
-	int err, closed;
 
-	if (part && !o->force && !access(o->output, F_OK))
+	if (err == -EEXIST)
 		return log_err(0, "%s is there already; --force overwrites it", o->output), EXIT_OUTPUT;
-	w = recording_open_write(to, true, &err);
 	if (!w)
 		return log_err(err, "cannot write %s", o->output), EXIT_OUTPUT;
 	err = fleet_merge(
 	        (const char *const *)paths, len, &o->fleet, w, on_note, (void *)o, &result, &failed, why, sizeof(why));
-	closed = recording_close(w);
 	if (err && *why) {
 		log_err(0, "%s%s%s", failed ? failed : "", failed ? ": " : "", why);
-	} else if (err || closed || (part && rename(part, o->output) && (closed = -errno))) {
-		log_err(err ? err : closed, "cannot write %s", o->output);
-	} else {
-		if (!o->quiet && strcmp(o->output, "-"))
-			fprintf(stderr, "stakeout: %d files of %d hosts, %d agents, %llu intervals as %llu of %g s: %s\n",
-			        result.files, result.hosts, result.agents, (unsigned long long)result.intervals_read,
-			        (unsigned long long)result.intervals_written, result.interval_s, o->output);
-		return EXIT_DONE;
+		recording_discard(w);
+		return EXIT_USAGE;
 	}
-	if (part)
-		unlink(part);
-	return err && *why ? EXIT_USAGE : EXIT_OUTPUT;
+	if (err)
+		recording_discard(w);
+	else
+		err = recording_close(w);
+	if (err)
+		return log_err(err, "cannot write %s", o->output), EXIT_OUTPUT;
+	if (!o->quiet && strcmp(o->output, "-"))
+		fprintf(stderr, "stakeout: %d files of %d hosts, %d agents, %llu intervals as %llu of %g s: %s\n", result.files,
+		        result.hosts, result.agents, (unsigned long long)result.intervals_read,
+		        (unsigned long long)result.intervals_written, result.interval_s, o->output);
+	return EXIT_DONE;
 }
 
 int cmd_merge(int argc, char **argv)

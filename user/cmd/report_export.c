@@ -91,7 +91,7 @@ int report_export(const char *recording, enum export_id format, const char *out,
 	char why[512] = "";
 	int err, status;
 
-	file = outfile_open(out, force, &err);
+	file = outfile_open(out, &(struct outfile_options){.force = force}, &err);
 	if (err == -EEXIST)
 		return log_err(0, "%s is there already; --force overwrites it", out), EXIT_OUTPUT;
 	if (!file)

@@ -15,13 +15,16 @@
 #define FILE_MODE 0640
 #define GZIP_WINDOW (15 + 16) /* largest window, gzip wrapper */
 #define BUFFER_BYTES (1u << 16)
+#define NAMES_MAX 1000 /* tried for what has its name not yet */
 
 struct outfile {
-	int fd, err;
+	int fd, err; /* the first one: nothing is written after it, so that a torn piece stays the last */
 	FILE *stream;
 	char *path; /* owned: what it will be called; NULL: written in place */
 	char *temp; /* owned: what it is called until then; NULL: it has no name yet */
-	bool force, gzip;
+	struct outfile_options options;
+	bool gzip;
+	uint64_t written, whole; /* bytes; whole: up to the last piece's end */
 	z_stream deflate;
 };
 
@@ -38,6 +41,7 @@ static int write_fd(struct outfile *o, const char *p, size_t len)
 		}
 		p += n;
 		len -= (size_t)n;
+		o->written += (uint64_t)n;
 	}
 	return o->err;
 }
@@ -70,6 +74,54 @@ static ssize_t stream_write(void *cookie, const char *p, size_t len)
 	return 0;
 }
 
+static mode_t mode_of(const struct outfile *o)
+{
+	return o->options.mode ? o->options.mode : FILE_MODE;
+}
+
+static void temp_forget(struct outfile *o)
+{
+	free(o->temp);
+	o->temp = NULL;
+}
+
+/* Finds a name beside the file's that nobody has, and makes what is to have it: make() returns 0 or a negative errno. */
+static int temp_make(struct outfile *o, int (*make)(struct outfile *o))
+{
+	int err = -EEXIST;
+
+	for (unsigned int n = 0; n < NAMES_MAX && err == -EEXIST; n++) {
+		temp_forget(o);
+		if (asprintf(&o->temp, "%s.%d.%u", o->path, getpid(), n) < 0) {
+			o->temp = NULL;
+			return -ENOMEM;
+		}
+		err = make(o);
+	}
+	if (err)
+		temp_forget(o); /* not ours */
+	return err;
+}
+
+static int make_file(struct outfile *o)
+{
+	o->fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode_of(o));
+	return o->fd < 0 ? -errno : 0;
+}
+
+static int link_to(const struct outfile *o, const char *path)
+{
+	char self[64];
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", o->fd);
+	return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? -errno : 0;
+}
+
+static int make_link(struct outfile *o)
+{
+	return link_to(o, o->temp);
+}
+
 /* A file without a name in the directory that path is in; where the file system has no such files, one with a name of its own. */
 static int open_temp(struct outfile *o)
 {
@@ -77,41 +129,49 @@ static int open_temp(struct outfile *o)
 
 	if (!copy)
 		return -ENOMEM;
-	o->fd = open(dirname(copy), O_TMPFILE | O_WRONLY | O_CLOEXEC, FILE_MODE);
+	o->fd = open(dirname(copy), O_TMPFILE | O_WRONLY | O_CLOEXEC, mode_of(o));
 	if (o->fd >= 0)
 		return 0;
 	if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)
 		return -errno;
-	if (asprintf(&o->temp, "%s.XXXXXX", o->path) < 0) {
-		o->temp = NULL;
-		return -ENOMEM;
-	}
-	o->fd = mkostemp(o->temp, O_CLOEXEC);
-	if (o->fd < 0) {
-		int err = -errno;
-
-		free(o->temp);
-		o->temp = NULL;
-		return err;
-	}
-	return fchmod(o->fd, FILE_MODE) ? -errno : 0;
+	return temp_make(o, make_file);
 }
 
-static int open_path(struct outfile *o, const char *path)
+static int open_grows(struct outfile *o, const char *path)
+{
+	struct stat st;
+
+	o->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (o->options.force ? O_TRUNC : O_EXCL), mode_of(o));
+	if (o->fd < 0)
+		return -errno;
+	/* One that is overwritten may have been readable by everybody. */
+	if (!fstat(o->fd, &st) && S_ISREG(st.st_mode) && (st.st_mode & 07777 & ~mode_of(o)) && fchmod(o->fd, mode_of(o)))
+		return -errno;
+	return 0;
+}
+
+static int open_whole(struct outfile *o, const char *path)
 {
 	struct stat st;
 	int err = stat(path, &st) ? -errno : 0;
 
-	if (!err && !S_ISREG(st.st_mode)) {
+	if (!err && !S_ISREG(st.st_mode) && !o->options.replaces) {
 		o->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
 		return o->fd < 0 ? -errno : 0;
 	}
-	if (!err && !o->force)
+	if (!err && !o->options.force)
 		return -EEXIST;
-	if (err && err != -ENOENT)
+	if (err && err != -ENOENT && !o->options.replaces)
 		return err;
-	o->path = err ? strdup(path) : realpath(path, NULL); /* what a link points to is replaced, not the link */
+	o->path = err || o->options.replaces ? strdup(path) : realpath(path, NULL);
 	return o->path ? open_temp(o) : -ENOMEM;
+}
+
+static int open_path(struct outfile *o, const char *path)
+{
+	int err = o->options.grows ? open_grows(o, path) : open_whole(o, path);
+
+	return !err && o->options.mode && fchmod(o->fd, o->options.mode) ? -errno : err;
 }
 
 static void outfile_free(struct outfile *o)
@@ -127,7 +187,7 @@ static void outfile_free(struct outfile *o)
 	free(o);
 }
 
-struct outfile *outfile_open(const char *path, bool force, int *ret_err)
+struct outfile *outfile_open(const char *path, const struct outfile_options *options, int *ret_err)
 {
 	static const cookie_io_functions_t calls = {.write = stream_write};
 	struct outfile *o = calloc(1, sizeof(*o));
@@ -137,7 +197,7 @@ struct outfile *outfile_open(const char *path, bool force, int *ret_err)
 	if (!o)
 		return NULL;
 	o->fd = -1;
-	o->force = force;
+	o->options = *options;
 	if (strcmp(path, "-")) {
 		*ret_err = open_path(o, path);
 	} else {
@@ -170,61 +230,79 @@ FILE *outfile_stream(struct outfile *o)
 	return o->stream;
 }
 
+int outfile_write(struct outfile *o, const void *data, size_t len)
+{
+	return o->gzip ? write_deflated(o, data, len, Z_NO_FLUSH) : write_fd(o, data, len);
+}
+
+int outfile_flush(struct outfile *o)
+{
+	if (fflush(o->stream) && !o->err)
+		o->err = errno ? -errno : -EIO;
+	if (o->gzip && !o->err)
+		write_deflated(o, "", 0, Z_SYNC_FLUSH);
+	if (!o->err)
+		o->whole = o->written;
+	return o->err;
+}
+
+uint64_t outfile_bytes(const struct outfile *o)
+{
+	return o->whole;
+}
+
 int outfile_error(const struct outfile *o)
 {
 	return o->err;
 }
 
-/* From a file without a name to one that can be renamed. */
-static int name_temp(struct outfile *o)
+/* Some file systems tell only now what could not be written. */
+static int close_fd(struct outfile *o)
 {
-	char self[64];
+	int fd = o->fd;
 
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", o->fd);
-	if (!o->force)
-		return linkat(AT_FDCWD, self, AT_FDCWD, o->path, AT_SYMLINK_FOLLOW) ? -errno : 0;
-	for (unsigned int n = 0; n < 1000; n++) {
-		free(o->temp);
-		if (asprintf(&o->temp, "%s.%d.%u", o->path, getpid(), n) < 0) {
-			o->temp = NULL;
-			return -ENOMEM;
-		}
-		if (!linkat(AT_FDCWD, self, AT_FDCWD, o->temp, AT_SYMLINK_FOLLOW))
-			return 0;
-		if (errno != EEXIST)
-			break;
-	}
-	free(o->temp);
-	o->temp = NULL;
-	return -errno;
+	o->fd = -1;
+	return close(fd) ? -errno : 0;
 }
 
 static int give_name(struct outfile *o)
 {
 	int err = 0;
 
-	if (!o->path)
-		return 0;
-	if (!o->temp)
-		err = name_temp(o);
-	if (!err && o->temp && renameat2(AT_FDCWD, o->temp, AT_FDCWD, o->path, o->force ? 0 : RENAME_NOREPLACE))
+	if (o->path && !o->temp)
+		err = o->options.force ? temp_make(o, make_link) : link_to(o, o->path);
+	if (!err)
+		err = close_fd(o);
+	if (!err && o->temp && renameat2(AT_FDCWD, o->temp, AT_FDCWD, o->path, o->options.force ? 0 : RENAME_NOREPLACE))
 		err = -errno;
-	if (!err) {
-		free(o->temp);
-		o->temp = NULL;
-	}
+	if (!err)
+		temp_forget(o);
 	return err;
+}
+
+/* Only of a regular file, and only of what was written now. */
+static void torn_cut(const struct outfile *o)
+{
+	struct stat st;
+
+	if (o->options.grows && o->written > o->whole && !fstat(o->fd, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size == o->written &&
+	    ftruncate(o->fd, (off_t)o->whole))
+		return; /* readers know what to make of it */
 }
 
 int outfile_commit(struct outfile *o)
 {
 	int err;
 
+	if (!o)
+		return 0;
 	if (fflush(o->stream) && !o->err)
 		o->err = errno ? -errno : -EIO;
 	if (o->gzip && !o->err)
 		write_deflated(o, "", 0, Z_FINISH);
-	if (!o->err)
+	if (o->err)
+		torn_cut(o);
+	else
 		o->err = give_name(o);
 	err = o->err;
 	outfile_discard(o);
@@ -240,4 +318,14 @@ void outfile_discard(struct outfile *o)
 	if (o->temp)
 		unlink(o->temp);
 	outfile_free(o);
+}
+
+int outfile_end(struct outfile *o, int err)
+{
+	int met = o ? o->err : 0;
+
+	if (!err)
+		return outfile_commit(o);
+	outfile_discard(o);
+	return met ? met : err;
 }

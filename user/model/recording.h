@@ -177,6 +177,8 @@ struct recording_writer;
 /* path "-": stdout. Names ending in .gz are compressed (each interval is flushed to a byte boundary). Refuses an existing file
  * (-EEXIST) unless force. The file gets mode 0640. */
 struct recording_writer *recording_open_write(const char *path, bool force, int *ret_err);
+/* The same, but it gets its name when it is closed, and lines aren't flushed: for what is of no use before it is whole. */
+struct recording_writer *recording_open_whole(const char *path, bool force, int *ret_err);
 int recording_write_header(struct recording_writer *w, const struct header_data *h);
 int recording_write_agent(struct recording_writer *w, const struct agent_info *a);
 /* What the table has that has not been written yet; before the interval that refers to it. Writes nothing when there is nothing new. */
@@ -188,6 +190,8 @@ int recording_write_total(struct recording_writer *w, const struct interval_data
 uint64_t recording_bytes(const struct recording_writer *w);
 /* Closes; a line that was torn by an error is cut off again, if it can be. Returns the first error of the writer's life (0 or negative errno, e.g. -ENOSPC). NULL is accepted. */
 int recording_close(struct recording_writer *w);
+/* Instead of closing: one that was to be whole leaves nothing behind. NULL is accepted. */
+void recording_discard(struct recording_writer *w);
 
 /* Reading. The whole file is summed as it streams by, so that memory does not grow with its length. */
 struct recording_agent {

@@ -1,66 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Writing recordings: each line is composed in memory and written whole. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <zlib.h>
 
+#include "lib/outfile.h"
 #include "model/recording_put.h"
 
-#define FILE_MODE 0640
 #define STACKS_LINE_BYTES (1u << 20) /* a line of stacks gets no longer than this and one of them */
-#define GZIP_WINDOW (15 + 16) /* largest window, gzip wrapper */
 
 struct recording_writer {
-	int fd;
-	bool owns_fd;
-	int err; /* the first one; nothing is written after it, so a torn line stays the last */
-	uint64_t written, whole; /* bytes; whole: up to the last line that is */
+	struct outfile *file;
+	bool grows;
+	int err; /* the first one; nothing is written after it */
 	struct json_text json; /* the line */
 	uint32_t frames_told, stacks_told; /* numbers below are written */
 	bool probe_on[PROBE_COUNT];
-	bool gzip;
-	z_stream deflate;
 };
-
-static int write_all(struct recording_writer *w, const void *data, size_t len)
-{
-	const char *p = data;
-
-	while (len) {
-		ssize_t n = write(w->fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return w->err = n < 0 ? -errno : -EIO;
-		p += n;
-		len -= (size_t)n;
-		w->written += (uint64_t)n;
-	}
-	return 0;
-}
-
-/* Compresses what is in `json` (maybe nothing) and writes it; flush: Z_SYNC_FLUSH or Z_FINISH. */
-static int write_deflated(struct recording_writer *w, int flush)
-{
-	unsigned char out[16384];
-
-	w->deflate.next_in = (unsigned char *)w->json.text;
-	w->deflate.avail_in = (uInt)w->json.len;
-	do {
-		w->deflate.next_out = out;
-		w->deflate.avail_out = sizeof(out);
-		if (deflate(&w->deflate, flush) == Z_STREAM_ERROR)
-			return w->err = -EIO;
-		if (write_all(w, out, sizeof(out) - w->deflate.avail_out))
-			return w->err;
-	} while (!w->deflate.avail_out);
-	return 0;
-}
 
 static void line_begin(struct recording_writer *w, const char *kind)
 {
@@ -77,10 +33,10 @@ static int line_end(struct recording_writer *w)
 		return w->err = -ENOMEM;
 	if (w->json.len > UINT32_MAX)
 		return w->err = -EFBIG; /* zlib counts a call's input in 32 bits; no reader would take such a line anyway */
-	if (w->gzip ? write_deflated(w, Z_SYNC_FLUSH) : write_all(w, w->json.text, w->json.len))
-		return w->err;
-	w->whole = w->written;
-	return 0;
+	w->err = outfile_write(w->file, w->json.text, w->json.len);
+	if (!w->err && w->grows)
+		w->err = outfile_flush(w->file);
+	return w->err;
 }
 
 int recording_write_header(struct recording_writer *w, const struct header_data *h)
@@ -186,27 +142,9 @@ int recording_write_total(struct recording_writer *w, const struct interval_data
 	return write_interval(w, "total", i, infos);
 }
 
-static int open_file(const char *path, bool force)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (force ? O_TRUNC : O_EXCL), FILE_MODE);
-	struct stat st;
-
-	if (fd < 0)
-		return -errno;
-	/* An overwritten file may have been readable by everybody. */
-	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && (st.st_mode & 07777 & ~FILE_MODE) && fchmod(fd, FILE_MODE)) {
-		int err = -errno;
-
-		close(fd);
-		return err;
-	}
-	return fd;
-}
-
-struct recording_writer *recording_open_write(const char *path, bool force, int *ret_err)
+static struct recording_writer *writer_open(const char *path, const struct outfile_options *o, int *ret_err)
 {
 	struct recording_writer *w = calloc(1, sizeof(*w));
-	size_t len = strlen(path);
 
 	*ret_err = -ENOMEM;
 	if (!w)
@@ -214,55 +152,54 @@ struct recording_writer *recording_open_write(const char *path, bool force, int 
 	for (int p = 0; p < PROBE_COUNT; p++)
 		w->probe_on[p] = true; /* until the header says which are */
 	w->frames_told = w->stacks_told = 1; /* number 0 is the same everywhere */
-	w->gzip = len > 3 && !strcmp(path + len - 3, ".gz");
-	if (w->gzip && deflateInit2(&w->deflate, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-		goto out;
-	w->owns_fd = strcmp(path, "-");
-	w->fd = w->owns_fd ? open_file(path, force) : STDOUT_FILENO;
-	if (w->fd >= 0) {
-		*ret_err = 0;
+	w->grows = o->grows;
+	w->file = outfile_open(path, o, ret_err);
+	if (w->file)
 		return w;
-	}
-	*ret_err = w->fd;
-	if (w->gzip)
-		deflateEnd(&w->deflate);
-out:
 	free(w);
 	return NULL;
 }
 
-uint64_t recording_bytes(const struct recording_writer *w)
+struct recording_writer *recording_open_write(const char *path, bool force, int *ret_err)
 {
-	return w->whole;
+	return writer_open(path, &(struct outfile_options){ .force = force, .grows = true }, ret_err);
 }
 
-/* Only of a regular file, and only of what was written now. */
-static void torn_cut(const struct recording_writer *w)
+struct recording_writer *recording_open_whole(const char *path, bool force, int *ret_err)
 {
-	struct stat st;
+	return writer_open(path, &(struct outfile_options){ .force = force }, ret_err);
+}
 
-	if (w->owns_fd && w->written > w->whole && !fstat(w->fd, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size == w->written &&
-	    ftruncate(w->fd, (off_t)w->whole))
-		return; /* readers know what to make of it */
+uint64_t recording_bytes(const struct recording_writer *w)
+{
+	return outfile_bytes(w->file);
+}
+
+static void writer_free(struct recording_writer *w)
+{
+	json_text_fini(&w->json);
+	free(w);
 }
 
 int recording_close(struct recording_writer *w)
 {
-	int err;
+	int err, closed = 0;
 
 	if (!w)
 		return 0;
-	json_text_reset(&w->json);
-	if (w->gzip && !w->err)
-		write_deflated(w, Z_FINISH);
-	if (w->gzip)
-		deflateEnd(&w->deflate);
-	if (w->err)
-		torn_cut(w);
-	if (w->owns_fd && close(w->fd) && !w->err)
-		w->err = -errno;
-	err = w->err;
-	json_text_fini(&w->json);
-	free(w);
+	if (w->err && !w->grows)
+		outfile_discard(w->file);
+	else
+		closed = outfile_commit(w->file);
+	err = w->err ? w->err : closed;
+	writer_free(w);
 	return err;
+}
+
+void recording_discard(struct recording_writer *w)
+{
+	if (!w)
+		return;
+	outfile_discard(w->file);
+	writer_free(w);
 }

@@ -4,14 +4,13 @@
  * It isn't synced: after a crash of the machine its figures would be old ones anyway. It goes when the daemon ends, or its last figures would be told for ever.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "lib/outfile.h"
 #include "lib/util.h"
 #include "serve/metrics_page.h"
 #include "serve/output.h"
@@ -19,7 +18,7 @@
 #define WRITE_S 5 /* at least between two; node_exporter is rarely asked more often */
 
 struct textfile {
-	char *path, *part; /* owned; where it is written before it is moved */
+	char *path; /* owned */
 	const struct live *live;
 	struct prometheus *prometheus;
 	double written_s; /* of live's time: the last page taken; below 0: none */
@@ -31,38 +30,32 @@ struct textfile {
 	int err; /* of the last writing */
 };
 
-static int write_whole(const char *path, const char *text, size_t len)
+/* To be read by node_exporter, which isn't root; and who may write to its directory can't have what isn't his overwritten. */
+static const struct outfile_options file_options = {.force = true, .replaces = true, .mode = 0644};
+
+/* Whether it can be written is to be known at the beginning, not in some seconds. */
+static int page_try(const struct textfile *t)
 {
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	int err;
+	struct outfile *out = outfile_open(t->path, &file_options, &err);
 
-	if (fd < 0)
-		return -errno;
-	while (len) {
-		ssize_t n = write(fd, text, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		text += n;
-		len -= (size_t)n;
-	}
-	return fchmod(fd, 0644) ? -errno : 0; /* whatever the umask is: node_exporter is not root */
+	outfile_discard(out);
+	return err;
 }
 
 static int page_write(const struct textfile *t, struct prometheus_page *page)
 {
 	_cleanup_free_ char *text = NULL;
+	struct outfile *out;
 	size_t len;
 	int err = prometheus_render(page, &text, &len);
 
-	if (!err)
-		err = write_whole(t->part, text, len);
-	if (!err && rename(t->part, t->path))
-		err = -errno;
 	if (err)
-		unlink(t->part);
-	return err;
+		return err;
+	out = outfile_open(t->path, &file_options, &err);
+	if (out)
+		err = outfile_write(out, text, len);
+	return outfile_end(out, err);
 }
 
 static void *textfile_run(void *arg)
@@ -99,7 +92,6 @@ static void textfile_free(struct textfile *t)
 	pthread_cond_destroy(&t->wake);
 	pthread_mutex_destroy(&t->lock);
 	free(t->path);
-	free(t->part);
 	free(t);
 }
 
@@ -115,11 +107,8 @@ static struct textfile *textfile_new(const struct output_context *c)
 	t->live = c->live;
 	t->written_s = -1;
 	t->path = strdup(path);
-	/* The collector takes what ends in .prom. */
-	if (asprintf(&t->part, "%s.%d.tmp", path, getpid()) < 0)
-		t->part = NULL;
 	t->prometheus = prometheus_of(c->config, false);
-	if (t->path && t->part && t->prometheus)
+	if (t->path && t->prometheus)
 		return t;
 	textfile_free(t);
 	return NULL;
@@ -140,9 +129,7 @@ static int textfile_open(const struct output_context *c, void **ret, char *why, 
 		snprintf(why, why_len, "out of memory");
 		return -ENOMEM;
 	}
-	/* Whether it can be written is to be known now, not in some seconds. */
-	err = write_whole(t->part, "", 0);
-	unlink(t->part);
+	err = page_try(t);
 	if (!err) {
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main thread's */
