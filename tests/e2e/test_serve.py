@@ -113,7 +113,7 @@ def test_ready_reload_stop(daemon, sleeper):
     assert len(said.splitlines()) == 3, said
     assert said.endswith("read anew, but a restart is needed for changes of: interval, probes\n")
     assert re.search(r"stakeout.yaml: read anew$", said, re.M)
-    assert re.search(r"stakeout.yaml:1: unknown key 'mach' \(did you mean 'match'\?\) in targets; there are .*; the configuration stays as it was$", said, re.M)
+    assert re.search(r"stakeout.yaml:1:\d+: unknown key 'mach' \(did you mean 'match'\?\) in targets; there are .*; the configuration stays as it was$", said, re.M)
 
 
 class Files:
@@ -353,10 +353,10 @@ def test_watchdog(daemon, sleeper):
 
 
 @pytest.mark.parametrize("text, says", [
-    ("targets: [{mach: x}]\n", r"stakeout.yaml:1: unknown key 'mach' \(did you mean 'match'\?\) in targets; there are name, match, pid, cgroup, container"),
-    ("targets: [{match: x}]\ninterval: 5d\n", r"stakeout.yaml:2: interval '5d' is out of range: 100ms to 1h"),
-    ("targets: [{match: \"\\e[31m\\n(\"}]\n", r"stakeout.yaml:1: targets.match '\?\[31m\?\(' is not a regular expression \(POSIX extended\): .*"),
-    ("targets\n\tx", r"stakeout.yaml:\d: .*"),
+    ("targets: [{mach: x}]\n", r"stakeout.yaml:1:12: unknown key 'mach' \(did you mean 'match'\?\) in targets; there are name, match, pid, cgroup, container"),
+    ("targets: [{match: x}]\ninterval: 5d\n", r"stakeout.yaml:2:11: interval '5d' is out of range: 100ms to 1h"),
+    ("targets: [{match: \"\\e[31m\\n(\"}]\n", r"stakeout.yaml:1:19: targets.match '\?\[31m\?\(' is not a regular expression \(POSIX extended\): .*"),
+    ("targets\n\tx", r"stakeout.yaml:\d:\d+: .*"),
 ])
 def test_bad_configuration(stakeout, text, says):
     (stakeout.folder / "stakeout.yaml").write_text(text)

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "lib/util.h"
-#include "serve/config_file.h"
+#include "lib/yaml_file.h"
 #include "serve/config_value.h"
 
 /* --- what libcyaml fills --- */
@@ -133,7 +133,7 @@ static const struct key otlp_keys[] = {
 
 struct owner {
 	struct config config;
-	struct config_file *file;
+	struct yaml_file *file;
 	struct raw_config *raw;
 	char **headers; /* composed */
 };
@@ -144,9 +144,9 @@ struct load {
 	size_t why_len;
 };
 
-#define BLAME(l, at, ...) config_file_blame((l)->o->file, at, (l)->why, (l)->why_len, __VA_ARGS__)
+#define BLAME(l, at, ...) yaml_file_blame((l)->o->file, at, (l)->why, (l)->why_len, __VA_ARGS__)
 
-static int keys_take(const struct load *l, const char *section, const struct key *keys, config_place at, const void *raw, void *into)
+static int keys_take(const struct load *l, const char *section, const struct key *keys, yaml_place at, const void *raw, void *into)
 {
 	char reason[384];
 
@@ -160,13 +160,13 @@ static int keys_take(const struct load *l, const char *section, const struct key
 		if (err == -ENOMEM)
 			return err;
 		if (err)
-			return BLAME(l, config_file_key(l->o->file, at, keys->name), "%s%s%s %s%.200s%s%s", section, *section ? "." : "", keys->name,
+			return BLAME(l, yaml_file_key(l->o->file, at, keys->name), "%s%s%s %s%.200s%s%s", section, *section ? "." : "", keys->name,
 				     *text ? "'" : "", text, *text ? "' " : "", *text ? reason : "has no value");
 	}
 	return 0;
 }
 
-static int targets_take(const struct load *l, config_place list)
+static int targets_take(const struct load *l, yaml_place list)
 {
 	struct config *c = &l->o->config;
 	int err = 0;
@@ -176,7 +176,7 @@ static int targets_take(const struct load *l, config_place list)
 		return -ENOMEM;
 	for (unsigned i = 0; i < l->o->raw->targets_count && !err; i++) {
 		struct target_spec *t = &c->targets[c->targets_len++];
-		config_place at = config_file_entry(l->o->file, list, (int)i);
+		yaml_place at = yaml_file_entry(l->o->file, list, (int)i);
 
 		err = keys_take(l, "targets", target_keys, at, &l->o->raw->targets[i], t);
 		if (!err && (t->regex != NULL) + (t->cgroup != NULL) + (t->container != NULL) + (t->pids != NULL) != 1)
@@ -185,17 +185,17 @@ static int targets_take(const struct load *l, config_place list)
 	return err;
 }
 
-static int probes_take(const struct load *l, config_place list)
+static int probes_take(const struct load *l, yaml_place list)
 {
 	char reason[384];
 
 	for (unsigned i = 0; i < l->o->raw->probes_count; i++)
 		if (watch_probes_set(&l->o->config.watch, l->o->raw->probes[i], reason, sizeof(reason)))
-			return BLAME(l, config_file_entry(l->o->file, list, (int)i), "probes: %s", reason);
+			return BLAME(l, yaml_file_entry(l->o->file, list, (int)i), "probes: %s", reason);
 	return 0;
 }
 
-static int peers_take(const struct load *l, config_place list)
+static int peers_take(const struct load *l, yaml_place list)
 {
 	char reason[256];
 
@@ -205,7 +205,7 @@ static int peers_take(const struct load *l, config_place list)
 		if (err == -ENOMEM)
 			return err;
 		if (err)
-			return BLAME(l, config_file_entry(l->o->file, list, (int)i), "peers '%.100s': %s", l->o->raw->peers[i], reason);
+			return BLAME(l, yaml_file_entry(l->o->file, list, (int)i), "peers '%.100s': %s", l->o->raw->peers[i], reason);
 	}
 	return 0;
 }
@@ -217,12 +217,12 @@ static bool label_valid(const char *name)
 	       name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")] == '\0';
 }
 
-static int labels_take(const struct load *l, config_place mapping)
+static int labels_take(const struct load *l, yaml_place mapping)
 {
 	struct config *c = &l->o->config;
 	const char *name, *value;
 
-	for (int i = 0; config_file_pair(l->o->file, mapping, i, &name, &value); i++) {
+	for (int i = 0; yaml_file_pair(l->o->file, mapping, i, &name, &value); i++) {
 		struct config_label *grown;
 
 		if (!label_valid(name))
@@ -236,12 +236,12 @@ static int labels_take(const struct load *l, config_place mapping)
 	return 0;
 }
 
-static int headers_take(const struct load *l, config_place mapping)
+static int headers_take(const struct load *l, yaml_place mapping)
 {
 	const char *name, *value;
 	int n = 0;
 
-	for (; config_file_pair(l->o->file, mapping, n, &name, &value); n++) {
+	for (; yaml_file_pair(l->o->file, mapping, n, &name, &value); n++) {
 		char **grown = reallocarray(l->o->headers, n + 2, sizeof(*grown));
 
 		if (!grown)
@@ -258,10 +258,10 @@ static int headers_take(const struct load *l, config_place mapping)
 	return 0;
 }
 
-static int pairs_check(const struct load *l, config_place root)
+static int pairs_check(const struct load *l, yaml_place root)
 {
 	struct config *c = &l->o->config;
-	config_place prometheus = config_file_key(l->o->file, root, "prometheus");
+	yaml_place prometheus = yaml_file_key(l->o->file, root, "prometheus");
 
 	if (!c->prometheus.user != !c->prometheus.password_file)
 		return BLAME(l, prometheus, "prometheus.user and prometheus.password_file go together");
@@ -270,9 +270,9 @@ static int pairs_check(const struct load *l, config_place root)
 	if (l->o->raw->recordings && !l->o->raw->recordings->rotate_size && c->recordings.rotate_bytes > c->recordings.max_bytes / 4)
 		c->recordings.rotate_bytes = c->recordings.max_bytes / 4; /* the default is not to be in anybody's way */
 	if (c->recordings.directory && c->recordings.max_bytes < c->recordings.rotate_bytes)
-		return BLAME(l, config_file_key(l->o->file, root, "recordings"), "recordings.max_size is less than recordings.rotate_size: not even one file has room");
+		return BLAME(l, yaml_file_key(l->o->file, root, "recordings"), "recordings.max_size is less than recordings.rotate_size: not even one file has room");
 	if (l->o->raw->recordings && !c->recordings.directory)
-		return BLAME(l, config_file_key(l->o->file, root, "recordings"), "recordings needs a directory");
+		return BLAME(l, yaml_file_key(l->o->file, root, "recordings"), "recordings needs a directory");
 	return 0;
 }
 
@@ -287,10 +287,10 @@ static void defaults_set(struct config *c)
 static int config_take(const struct load *l)
 {
 	struct owner *o = l->o;
-	config_place root = config_file_root(o->file);
+	yaml_place root = yaml_file_root(o->file);
 	int err;
 
-#define AT(key) config_file_key(o->file, root, key)
+#define AT(key) yaml_file_key(o->file, root, key)
 	defaults_set(&o->config);
 	err = keys_take(l, "", watch_keys, root, o->raw, &o->config);
 	if (!err)
@@ -306,7 +306,7 @@ static int config_take(const struct load *l)
 	if (!err)
 		err = keys_take(l, "otlp", otlp_keys, AT("otlp"), o->raw->otlp, &o->config);
 	if (!err)
-		err = headers_take(l, config_file_key(o->file, AT("otlp"), "headers"));
+		err = headers_take(l, yaml_file_key(o->file, AT("otlp"), "headers"));
 	if (!err)
 		err = labels_take(l, AT("labels"));
 #undef AT
@@ -325,11 +325,11 @@ int config_load(const char *path, struct config **ret, char *why, size_t why_len
 	if (!o)
 		return snprintf(why, why_len, "out of memory"), -ENOMEM;
 	o->config.owner = o;
-	err = config_file_read(path, &o->file, why, why_len);
+	err = yaml_file_read(path, &o->file, why, why_len);
 	if (!err)
-		err = config_file_check(o->file, &config_value, why, why_len);
+		err = yaml_file_check(o->file, &config_value, why, why_len);
 	if (!err) {
-		text = config_file_text(o->file, &len);
+		text = yaml_file_text(o->file, &len);
 		loaded = cyaml_load_data(text, len, &cyaml, &config_value, (cyaml_data_t **)&o->raw, NULL);
 		if (loaded) /* the check has let nothing through that it doesn't like, so that is rare */
 			err = BLAME(&l, 0, "%s", cyaml_strerror(loaded));
@@ -443,6 +443,6 @@ void config_free(struct config *c)
 	peer_rules_fini(&c->watch.peers);
 	if (o->raw)
 		cyaml_free(&cyaml, &config_value, o->raw, 0);
-	config_file_free(o->file);
+	yaml_file_free(o->file);
 	free(o);
 }

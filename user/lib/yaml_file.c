@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-#include "serve/config_file.h"
+#include "lib/yaml_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 
 #define FILE_BYTES_MAX (1 << 20) /* nobody writes that much by hand */
 
-struct config_file {
+struct yaml_file {
 	char *path;
 	char *text;
 	size_t len;
@@ -22,7 +22,7 @@ struct config_file {
 	bool parsed;
 };
 
-void config_file_free(struct config_file *f)
+void yaml_file_free(struct yaml_file *f)
 {
 	if (!f)
 		return;
@@ -33,7 +33,7 @@ void config_file_free(struct config_file *f)
 	free(f);
 }
 
-static int text_read(struct config_file *f, char *why, size_t why_len)
+static int text_read(struct yaml_file *f, char *why, size_t why_len)
 {
 	struct stat st;
 	ssize_t n;
@@ -56,23 +56,25 @@ static int text_read(struct config_file *f, char *why, size_t why_len)
 	return 0;
 }
 
-static int parse_failed(const struct config_file *f, const yaml_parser_t *p, char *why, size_t why_len)
+static int parse_failed(const struct yaml_file *f, const yaml_parser_t *p, char *why, size_t why_len)
 {
-	size_t line = p->problem_mark.line;
+	size_t line = p->problem_mark.line, column = p->problem_mark.column;
 
 	if (p->error == YAML_MEMORY_ERROR)
 		return snprintf(why, why_len, "%s: out of memory", f->path), -ENOMEM;
 	if (p->error == YAML_READER_ERROR) { /* which has no mark */
-		line = 0;
-		for (size_t i = 0; i < p->problem_offset && i < f->len; i++)
+		line = column = 0;
+		for (size_t i = 0; i < p->problem_offset && i < f->len; i++) {
+			column = f->text[i] == '\n' ? 0 : column + (((unsigned char)f->text[i] & 0xc0) != 0x80);
 			line += f->text[i] == '\n';
+		}
 	}
-	snprintf(why, why_len, "%s:%zu: not YAML: %s%s%s", f->path, line + 1, p->problem ? p->problem : "cannot be parsed", p->context ? ", " : "",
+	snprintf(why, why_len, "%s:%zu:%zu: not YAML: %s%s%s", f->path, line + 1, column + 1, p->problem ? p->problem : "cannot be parsed", p->context ? ", " : "",
 		 p->context ? p->context : "");
 	return -EINVAL;
 }
 
-static int text_parse(struct config_file *f, char *why, size_t why_len)
+static int text_parse(struct yaml_file *f, char *why, size_t why_len)
 {
 	yaml_document_t more;
 	yaml_parser_t p;
@@ -89,7 +91,7 @@ static int text_parse(struct config_file *f, char *why, size_t why_len)
 			err = parse_failed(f, &p, why, why_len);
 		} else {
 			if (yaml_document_get_root_node(&more)) {
-				snprintf(why, why_len, "%s:%zu: a second document; the configuration is one", f->path, more.start_mark.line + 1);
+				snprintf(why, why_len, "%s:%zu:%zu: a second document; one is expected", f->path, more.start_mark.line + 1, more.start_mark.column + 1);
 				err = -EINVAL;
 			}
 			yaml_document_delete(&more);
@@ -99,27 +101,43 @@ static int text_parse(struct config_file *f, char *why, size_t why_len)
 	return err;
 }
 
-int config_file_read(const char *path, struct config_file **ret, char *why, size_t why_len)
+/* text NULL: what is in the file. */
+static int file_make(const char *path, const char *text, struct yaml_file **ret, char *why, size_t why_len)
 {
-	struct config_file *f = calloc(1, sizeof(*f));
+	struct yaml_file *f = calloc(1, sizeof(*f));
 	int err = -ENOMEM;
 
 	*why = '\0';
-	if (f && (f->path = strdup(path)))
+	if (f && (f->path = strdup(path)) && text) {
+		f->text = strdup(text);
+		f->len = strlen(text);
+		err = f->text ? 0 : -ENOMEM;
+	} else if (f && f->path) {
 		err = text_read(f, why, why_len);
+	}
 	if (!err)
 		err = text_parse(f, why, why_len);
 	if (err) {
 		if (!*why)
 			snprintf(why, why_len, "%s: %s", path, strerror(-err));
-		config_file_free(f);
+		yaml_file_free(f);
 		return err;
 	}
 	*ret = f;
 	return 0;
 }
 
-const unsigned char *config_file_text(const struct config_file *f, size_t *ret_len)
+int yaml_file_read(const char *path, struct yaml_file **ret, char *why, size_t why_len)
+{
+	return file_make(path, NULL, ret, why, why_len);
+}
+
+int yaml_file_parse(const char *path, const char *text, struct yaml_file **ret, char *why, size_t why_len)
+{
+	return file_make(path, text, ret, why, why_len);
+}
+
+const unsigned char *yaml_file_text(const struct yaml_file *f, size_t *ret_len)
 {
 	*ret_len = f->len;
 	return (const unsigned char *)f->text;
@@ -127,7 +145,7 @@ const unsigned char *config_file_text(const struct config_file *f, size_t *ret_l
 
 /* --- places --- */
 
-static const yaml_node_t *node_at(const struct config_file *f, config_place at)
+static const yaml_node_t *node_at(const struct yaml_file *f, yaml_place at)
 {
 	return at ? yaml_document_get_node((yaml_document_t *)&f->doc, at) : NULL;
 }
@@ -137,7 +155,7 @@ static const char *scalar(const yaml_node_t *n)
 	return n && n->type == YAML_SCALAR_NODE ? (const char *)n->data.scalar.value : NULL;
 }
 
-config_place config_file_root(const struct config_file *f)
+yaml_place yaml_file_root(const struct yaml_file *f)
 {
 	return yaml_document_get_root_node((yaml_document_t *)&f->doc) ? 1 : 0;
 }
@@ -157,7 +175,7 @@ static int entries(const yaml_node_t *n)
 	return n->type == YAML_SEQUENCE_NODE ? (int)(n->data.sequence.items.top - n->data.sequence.items.start) : 0;
 }
 
-config_place config_file_key(const struct config_file *f, config_place mapping, const char *key)
+yaml_place yaml_file_key(const struct yaml_file *f, yaml_place mapping, const char *key)
 {
 	const yaml_node_t *n = node_at(f, mapping);
 	const yaml_node_pair_t *p;
@@ -171,14 +189,14 @@ config_place config_file_key(const struct config_file *f, config_place mapping, 
 	return 0;
 }
 
-config_place config_file_entry(const struct config_file *f, config_place sequence, int i)
+yaml_place yaml_file_entry(const struct yaml_file *f, yaml_place sequence, int i)
 {
 	const yaml_node_t *n = node_at(f, sequence);
 
 	return n && i < entries(n) ? n->data.sequence.items.start[i] : 0;
 }
 
-int config_file_pair(const struct config_file *f, config_place mapping, int i, const char **ret_key, const char **ret_value)
+int yaml_file_pair(const struct yaml_file *f, yaml_place mapping, int i, const char **ret_key, const char **ret_value)
 {
 	const yaml_node_pair_t *p = pair_at(node_at(f, mapping), i);
 
@@ -189,16 +207,57 @@ int config_file_pair(const struct config_file *f, config_place mapping, int i, c
 	return *ret_key && *ret_value;
 }
 
-int config_file_blame(const struct config_file *f, config_place at, char *why, size_t why_len, const char *fmt, ...)
+const char *yaml_file_value(const struct yaml_file *f, yaml_place at)
+{
+	return scalar(node_at(f, at));
+}
+
+int yaml_file_line(const struct yaml_file *f, yaml_place at)
 {
 	const yaml_node_t *n = node_at(f, at);
-	va_list args;
+
+	return n ? (int)n->start_mark.line + 1 : 1;
+}
+
+/* Where a value's text begins: behind its quote. The text of one that goes over lines, or is escaped, is not as in the file: then at its beginning. */
+static size_t column_of(const yaml_node_t *n, int column)
+{
+	size_t start = n->start_mark.column + 1, written = n->end_mark.index - n->start_mark.index, chars = 0;
+	bool quoted = n->type == YAML_SCALAR_NODE && n->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+
+	if (!column || n->type != YAML_SCALAR_NODE || n->start_mark.line != n->end_mark.line)
+		return start;
+	for (size_t i = 0; i < n->data.scalar.length; i++)
+		chars += (n->data.scalar.value[i] & 0xc0) != 0x80;
+	return written == chars + 2 * quoted ? start + quoted + (size_t)column - 1 : start;
+}
+
+static void blame(const struct yaml_file *f, yaml_place at, int column, char *why, size_t why_len, const char *fmt, va_list args)
+{
+	const yaml_node_t *n = node_at(f, at);
 	size_t len;
 
-	snprintf(why, why_len, "%s:%zu: ", f->path, n ? n->start_mark.line + 1 : 1);
+	snprintf(why, why_len, "%s:%zu:%zu: ", f->path, n ? n->start_mark.line + 1 : 1, n ? column_of(n, column) : 1);
 	len = strlen(why);
-	va_start(args, fmt);
 	vsnprintf(why + len, why_len - len, fmt, args);
+}
+
+int yaml_file_blame(const struct yaml_file *f, yaml_place at, char *why, size_t why_len, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	blame(f, at, 0, why, why_len, fmt, args);
+	va_end(args);
+	return -EINVAL;
+}
+
+int yaml_file_blame_in(const struct yaml_file *f, yaml_place at, int column, char *why, size_t why_len, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	blame(f, at, column, why, why_len, fmt, args);
 	va_end(args);
 	return -EINVAL;
 }
@@ -206,14 +265,14 @@ int config_file_blame(const struct config_file *f, config_place at, char *why, s
 /* --- the schema --- */
 
 struct check {
-	const struct config_file *f;
+	const struct yaml_file *f;
 	char *why;
 	size_t why_len;
 };
 
-#define BLAME(c, at, ...) config_file_blame((c)->f, at, (c)->why, (c)->why_len, __VA_ARGS__)
+#define BLAME(c, at, ...) yaml_file_blame((c)->f, at, (c)->why, (c)->why_len, __VA_ARGS__)
 
-static int value_check(const struct check *c, const char *name, config_place at, const cyaml_schema_value_t *v);
+static int value_check(const struct check *c, const char *name, yaml_place at, const cyaml_schema_value_t *v);
 
 static const cyaml_schema_field_t *field_find(const cyaml_schema_field_t *fields, const char *key)
 {
@@ -222,7 +281,7 @@ static const cyaml_schema_field_t *field_find(const cyaml_schema_field_t *fields
 	return fields->key ? fields : NULL;
 }
 
-static int key_unknown(const struct check *c, const char *section, config_place at, const char *key, const cyaml_schema_field_t *fields)
+static int key_unknown(const struct check *c, const char *section, yaml_place at, const char *key, const cyaml_schema_field_t *fields)
 {
 	const char *names[64];
 	char list[512] = "", hint[64];
@@ -235,7 +294,7 @@ static int key_unknown(const struct check *c, const char *section, config_place 
 	return BLAME(c, at, "unknown key '%.64s'%s%s%s; there are %s", key, name_hint(key, names, n, hint, sizeof(hint)), *section ? " in " : "", section, list);
 }
 
-static int mapping_check(const struct check *c, const char *name, config_place at, const cyaml_schema_field_t *fields)
+static int mapping_check(const struct check *c, const char *name, yaml_place at, const cyaml_schema_field_t *fields)
 {
 	const yaml_node_t *n = node_at(c->f, at);
 	const yaml_node_pair_t *p;
@@ -250,29 +309,29 @@ static int mapping_check(const struct check *c, const char *name, config_place a
 			return BLAME(c, p->key, "a key is not a text");
 		if (!field)
 			return key_unknown(c, name, p->key, key, fields);
-		if (config_file_key(c->f, at, key) != p->value)
+		if (yaml_file_key(c->f, at, key) != p->value)
 			return BLAME(c, p->key, "'%s' is there twice", key);
 		snprintf(path, sizeof(path), "%s%s%s", name, *name ? "." : "", key);
 		err = value_check(c, path, p->value, &field->value);
 	}
 	for (; fields->key && !err; fields++)
-		if (!(fields->value.flags & CYAML_FLAG_OPTIONAL) && !config_file_key(c->f, at, fields->key))
+		if (!(fields->value.flags & CYAML_FLAG_OPTIONAL) && !yaml_file_key(c->f, at, fields->key))
 			err = BLAME(c, at, "'%s' is missing%s%s", fields->key, *name ? " in " : "", name);
 	return err;
 }
 
-static int sequence_check(const struct check *c, const char *name, config_place at, const cyaml_schema_value_t *v)
+static int sequence_check(const struct check *c, const char *name, yaml_place at, const cyaml_schema_value_t *v)
 {
 	int len = entries(node_at(c->f, at)), err = 0;
 
 	if (len < (int)v->sequence.min)
 		return BLAME(c, at, "%s is empty", name);
 	for (int i = 0; i < len && !err; i++)
-		err = value_check(c, name, config_file_entry(c->f, at, i), v->sequence.entry);
+		err = value_check(c, name, yaml_file_entry(c->f, at, i), v->sequence.entry);
 	return err;
 }
 
-static int texts_check(const struct check *c, const char *name, config_place at)
+static int texts_check(const struct check *c, const char *name, yaml_place at)
 {
 	const yaml_node_pair_t *p;
 	int err = 0;
@@ -282,7 +341,7 @@ static int texts_check(const struct check *c, const char *name, config_place at)
 
 		if (!key)
 			err = BLAME(c, p->key, "a key of %s is not a text", name);
-		else if (config_file_key(c->f, at, key) != p->value)
+		else if (yaml_file_key(c->f, at, key) != p->value)
 			err = BLAME(c, p->key, "'%.64s' is there twice in %s", key, name);
 		else if (!scalar(node_at(c->f, p->value)))
 			err = BLAME(c, p->value, "%s.%.64s is not a text", name, key);
@@ -295,7 +354,7 @@ static bool is_empty(const yaml_node_t *n)
 	return n->type == YAML_SCALAR_NODE && !n->data.scalar.length && n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
 }
 
-static int value_check(const struct check *c, const char *name, config_place at, const cyaml_schema_value_t *v)
+static int value_check(const struct check *c, const char *name, yaml_place at, const cyaml_schema_value_t *v)
 {
 	static const char *const types[] = { [YAML_SCALAR_NODE] = "one value", [YAML_SEQUENCE_NODE] = "a list", [YAML_MAPPING_NODE] = "a section" };
 	const yaml_node_t *n = node_at(c->f, at);
@@ -321,11 +380,14 @@ static int value_check(const struct check *c, const char *name, config_place at,
 	return wanted == YAML_SEQUENCE_NODE ? sequence_check(c, name, at, v) : 0;
 }
 
-int config_file_check(const struct config_file *f, const cyaml_schema_value_t *schema, char *why, size_t why_len)
+int yaml_file_check(const struct yaml_file *f, const cyaml_schema_value_t *schema, char *why, size_t why_len)
 {
 	const struct check c = { f, why, why_len };
+	const cyaml_schema_field_t *needed = schema->mapping.fields;
 
-	if (!config_file_root(f))
-		return config_file_blame(f, 0, why, why_len, "the file is empty; it needs 'targets' at least");
-	return value_check(&c, "", config_file_root(f), schema);
+	while (needed->key && (needed->value.flags & CYAML_FLAG_OPTIONAL))
+		needed++;
+	if (!yaml_file_root(f) && needed->key)
+		return yaml_file_blame(f, 0, why, why_len, "the file is empty; it needs '%s' at least", needed->key);
+	return yaml_file_root(f) ? value_check(&c, "", yaml_file_root(f), schema) : 0;
 }
