@@ -377,6 +377,8 @@ static int report_write(FILE *out, const struct recording *r, const char *file, 
 
 	for (int i = 0; i < r->agents_len; i++)
 		json_array_append_new(agents, agent_json(r, &r->agents[i], outlooks, stacks));
+	json_object_set_new(root, "findings", findings_json(r, outlooks));
+	json_object_set_new(root, "findings_not_judged", findings_unjudged_json(r));
 	json_object_set_new(root, "agents", agents);
 	json_object_set_new(root, "observer", observer_json(&r->observer));
 	/* jansson passes NULL on: a part that could not be made is a key that is missing, the root one that is NULL */

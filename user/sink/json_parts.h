@@ -39,4 +39,8 @@ static inline json_t *seconds_json(uint64_t ns)
 /* Adds to an agent's object what its stacks, heap, garbage collection, limits and memory's outlook say, and its notes. stacks: also the stacks themselves. */
 void depth_json(json_t *agent, const struct recording *r, const struct recording_agent *a, const struct outlooks *outlooks, bool stacks);
 
+/* What is to be changed, the dearest first; NULL when out of memory. And what could not be judged, and why. */
+json_t *findings_json(const struct recording *r, const struct outlooks *outlooks);
+json_t *findings_unjudged_json(const struct recording *r);
+
 #endif

@@ -334,6 +334,17 @@ void para_part(struct para *p, const char *fmt, ...)
 		para_put(p, word);
 }
 
+void para_text(struct para *p, const char *text)
+{
+	char words[1024];
+	char *word, *next = NULL;
+
+	snprintf(words, sizeof(words), "%s", text);
+	for (word = strtok_r(words, " ", &next); word; word = strtok_r(NULL, " ", &next))
+		para_put(p, word);
+	p->fresh = false;
+}
+
 void para_end(struct para *p)
 {
 	fputc('\n', p->screen->out);

@@ -67,6 +67,8 @@ struct para {
 };
 void para_begin(struct para *p, const struct screen *s, const char *label);
 void para_part(struct para *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A whole text, broken between any of its words. */
+void para_text(struct para *p, const char *text);
 void para_end(struct para *p);
 
 #endif

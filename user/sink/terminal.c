@@ -322,6 +322,8 @@ int terminal_report(FILE *out, const struct recording *r, const struct terminal_
 		screen_line(&s, STYLE_DIM, "%s", o->title);
 		fputc('\n', out);
 	}
+	if (o->hist < 0 && r->agents_len)
+		err = terminal_findings(&s, r, o->outlooks);
 	for (int i = 0; i < r->agents_len && !err; i++) {
 		if (o->hist >= 0)
 			err = terminal_hist(&s, &r->agents[i], (enum metric_id)o->hist);

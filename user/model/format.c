@@ -4,7 +4,7 @@
 #include <sys/wait.h>
 
 #include "lib/util.h"
-#include "sink/format.h"
+#include "model/format.h"
 
 struct scale {
 	double from; /* first value shown in this unit */

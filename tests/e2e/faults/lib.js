@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// What the programs in Node share: see lib.py.
+'use strict';
+const net = require('net');
+const readline = require('readline');
+const tls = require('tls');
+
+const host = process.env.FAULTS_HOST || '127.0.0.1';
+exports.faulty = process.argv[2] === 'faulty';
+exports.ports = JSON.parse(process.argv[3]);
+
+exports.Connection = class {
+  constructor(port = 'plain', secure = false) {
+    const where = { host, port: exports.ports[port], noDelay: true, rejectUnauthorized: false };
+    this.socket = secure ? tls.connect(where) : net.connect(where);
+    this.socket.setNoDelay(true);
+    this.opened = new Promise((resolve) => this.socket.once(secure ? 'secureConnect' : 'connect', resolve));
+    this.socket.on('data', (part) => {
+      if (part[part.length - 1] === 10 && this.done) this.done();
+    });
+  }
+
+  async call(wish) {
+    await this.opened;
+    return new Promise((resolve) => {
+      this.done = resolve;
+      this.socket.write(JSON.stringify(wish) + '\n');
+    });
+  }
+
+  close() {
+    this.socket.destroy();
+  }
+};
+
+exports.sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+exports.run = function run(work) {
+  const lines = readline.createInterface({ input: process.stdin });
+  lines.once('line', async () => {
+    const begin = process.hrtime.bigint(), cpu = process.cpuUsage();
+    const done = await work();
+    const used = process.cpuUsage(cpu);
+    console.log(JSON.stringify({ done, wall_s: Number(process.hrtime.bigint() - begin) / 1e9, cpu_s: (used.user + used.system) / 1e6 }));
+    process.exit(0);
+  });
+  console.log('ready');
+};

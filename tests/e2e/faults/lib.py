@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+"""What the programs in Python share. Each is called with `faulty` or `healthy` and the ports of server.py as JSON; it prints a line when it is ready, waits for a
+line, does the same work either way, and prints what that took."""
+import json
+import os
+import socket
+import ssl
+import sys
+import time
+
+HOST = os.environ.get("FAULTS_HOST", "127.0.0.1")
+FAULTY = sys.argv[1] == "faulty"
+PORTS = json.loads(sys.argv[2])
+
+
+def tls():
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+class Connection:
+    def __init__(self, port="plain", context=None):
+        self.socket = socket.create_connection((HOST, PORTS[port]))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context:
+            self.socket = context.wrap_socket(self.socket)
+
+    def call(self, **wish):
+        self.socket.sendall(json.dumps(wish).encode() + b"\n")
+        got = b""
+        while not got.endswith(b"\n"):
+            got = self.socket.recv(65536)
+        return got
+
+    def close(self):
+        self.socket.close()
+
+
+def run(work, **more):
+    """work() returns how much it did."""
+    print("ready", flush=True)
+    sys.stdin.readline()
+    begin, cpu = time.monotonic(), time.process_time()
+    done = work()
+    print(json.dumps({"done": done, "wall_s": time.monotonic() - begin, "cpu_s": time.process_time() - cpu, **more}), flush=True)

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What is to be changed, before all figures. */
+#include <string.h>
+
+#include "judge/finding.h"
+#include "sink/format.h"
+#include "sink/terminal_parts.h"
+
+#define FINDINGS_SHOWN 12
+
+static const int severity_styles[SEVERITY_COUNT] = {
+        [SEVERITY_INFO] = STYLE_BOLD, [SEVERITY_WARNING] = 33, [SEVERITY_CRITICAL] = STYLE_BAD};
+
+/* A paragraph of plain words, or nothing. */
+static void print_words(const struct screen *s, const char *label, const char *text)
+{
+	struct para p;
+
+	if (!*text)
+		return;
+	para_begin(&p, s, label);
+	para_text(&p, text);
+	para_end(&p);
+}
+
+static void print_finding(const struct screen *s, const struct recording *r, const struct finding *f)
+{
+	const struct finding_info *info = &finding_infos[f->id];
+	const char *agent = "?";
+	char name[CELL_BYTES], about[CELL_BYTES * 2] = "", cost[FINDING_COST_BYTES];
+
+	for (int i = 0; i < r->agents_len; i++)
+		if (r->agents[i].info.id == f->agent)
+			agent = r->agents[i].info.name;
+	text_fit(name, sizeof(name), agent, 30, s->utf8);
+	if (f->subject[0])
+		text_fit(about, sizeof(about), f->subject, 60, s->utf8);
+	screen_line(s, severity_styles[f->severity], "  %s: %s%s%s", severity_names[f->severity], info->title,
+	        *about ? ": " : "", about);
+	if (r->agents_len > 1) {
+		char whose[CELL_BYTES + 32];
+
+		snprintf(whose, sizeof(whose), "%d: %s", f->agent, name);
+		print_words(s, "agent", whose);
+	}
+	print_words(s, "evidence", f->evidence);
+	print_words(s, "costs", finding_cost(f, cost));
+	print_words(s, "change", info->change);
+	print_words(s, "unless", info->unless);
+	fputc('\n', s->out);
+}
+
+/* Probes that are on by default, and what could not be judged without them. */
+static void print_unjudged(const struct screen *s, const struct recording *r)
+{
+	struct finding_input in = {0};
+	struct para p;
+	bool any = false;
+
+	for (int i = 0; i < r->agents_len; i++)
+		in.seconds = r->agents[i].total.observed_s > in.seconds ? r->agents[i].total.observed_s : in.seconds;
+	finding_input_watched(&in, &r->header, &r->observer);
+	for (int i = 0; i < FINDING_COUNT; i++) {
+		const char *why = finding_unjudged(&in, (enum finding_id)i);
+
+		if (!why || !probe_infos[finding_infos[i].probe].on)
+			continue;
+		if (!any)
+			para_begin(&p, s, "not judged");
+		any = true;
+		para_part(&p, "%s (%s: %s)", finding_infos[i].name, probe_infos[finding_infos[i].probe].name, why);
+	}
+	if (any) {
+		para_end(&p);
+		fputc('\n', s->out);
+	}
+}
+
+int terminal_findings(const struct screen *s, const struct recording *r, const struct outlooks *outlooks)
+{
+	struct finding *list;
+	int len, err = findings_recording(r, outlooks, &list, &len);
+
+	if (err)
+		return err;
+	screen_line(s, STYLE_BOLD, "Findings");
+	for (int i = 0; i < len && i < FINDINGS_SHOWN; i++)
+		print_finding(s, r, &list[i]);
+	if (len > FINDINGS_SHOWN)
+		screen_line(s, STYLE_DIM, "  and %d more that cost less (--json has all)", len - FINDINGS_SHOWN);
+	if (!len)
+		screen_line(s, STYLE_NONE, "  no findings");
+	if (!len || len > FINDINGS_SHOWN)
+		fputc('\n', s->out);
+	print_unjudged(s, r);
+	free(list);
+	return 0;
+}
