@@ -209,7 +209,7 @@ uint64_t peer_exchanges(const struct peer_data *p)
 
 bool peer_is_rest(const struct peer_data *p)
 {
-	return !strcmp(p->peer, PEER_REST) && !*p->name;
+	return *p->peer == *PEER_REST && !strcmp(p->peer, PEER_REST) && !*p->name;
 }
 
 bool peer_active(const struct peer_data *p)
