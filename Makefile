@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 # Everything is built under build/. `make help` lists the targets.
 CC ?= gcc
+CXX ?= g++
 CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
 prefix ?= /usr/local
@@ -22,21 +23,24 @@ say = @$(if $(V),:,printf '  %-6s %s\n' '$(1)' '$(2)')
 
 CFLAGS ?= $(if $(DEBUG),-O0,-O2) -g
 CFLAGS_ALL = -std=gnu11 -Wall -Wextra -D_GNU_SOURCE -Iinclude -Iuser -I$(O) $(CFLAGS) $(if $(SAN),$(SAN_FLAGS))
+# The one part in C++, for the library that reads JSON; exceptions and run-time types have no use in it.
+CXXFLAGS ?= $(if $(DEBUG),-O0,-O2) -g
+CXXFLAGS_ALL = -std=c++17 -fno-exceptions -fno-rtti -Wall -Wextra -Iinclude -Iuser $(CXXFLAGS) $(if $(SAN),$(SAN_FLAGS))
 SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-LIBS := -lbpf -ldw -lelf -liberty -llzma -lz -ljansson -lprotobuf-c -lcyaml -lyaml -lmicrohttpd -lcurl -lncursesw -lpthread -lm
+LIBS := -lbpf -ldw -lelf -liberty -llzma -lz -ljansson -lprotobuf-c -lcyaml -lyaml -lmicrohttpd -lcurl -lncursesw -lsimdjson -lstdc++ -lpthread -lm
 BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf
 
 BPF_SRC := $(wildcard bpf/*.bpf.c)
-USER_SRC := $(wildcard user/*/*.c)
+USER_SRC := $(wildcard user/*/*.c user/*/*.cc)
 # All but what knows BPF: built for the unit tests with sanitizers.
-PURE_SRC := user/watch/options.c $(wildcard user/lib/*.c user/serve/config*.c user/model/*.c user/judge/*.c user/sink/*.c user/symbols/*.c) $(filter-out user/top/paint.c,$(wildcard user/top/*.c)) $(filter-out user/collect/collector.c user/collect/budget.c,$(wildcard user/collect/*.c)) $(addprefix user/probe/,btf_scan.c elf_sites.c go_functions.c runtime_sites.c)
+PURE_SRC := user/watch/options.c $(wildcard user/lib/*.c user/serve/config*.c user/model/*.c user/model/*.cc user/judge/*.c user/sink/*.c user/symbols/*.c) $(filter-out user/top/paint.c,$(wildcard user/top/*.c)) $(filter-out user/collect/collector.c user/collect/budget.c,$(wildcard user/collect/*.c)) $(addprefix user/probe/,btf_scan.c elf_sites.c go_functions.c runtime_sites.c)
 UNIT := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 LIVE := $(patsubst tests/live/%.c,$(O)/tests/live/%,$(wildcard tests/live/test_*.c))
 SKEL := $(O)/stakeout.skel.h
 # Other people's formats, made from the descriptions of their messages.
 PROTO := $(patsubst user/sink/%.proto,$(O)/proto/%.pb-c,$(wildcard user/sink/*.proto))
 PROTO_OBJ := $(PROTO:=.o)
-obj = $(patsubst %.c,$(O)/%.o,$(1))
+obj = $(addprefix $(O)/,$(addsuffix .o,$(basename $(1))))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -66,6 +70,11 @@ $(O)/%.o: %.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+
+$(O)/%.o: %.cc
+	$(call say,CXX,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(CXXFLAGS_ALL) -MMD -MP -c $< -o $@
 
 $(O)/proto/%.pb-c.c $(O)/proto/%.pb-c.h: user/sink/%.proto
 	$(call say,PROTO,$<)
@@ -98,10 +107,15 @@ $(O)/san/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(SAN_FLAGS) -MMD -MP -c $< -o $@
 
-$(O)/tests/unit/%: $(O)/san/tests/unit/%.o $(patsubst %.c,$(O)/san/%.o,$(PURE_SRC)) $(PROTO_OBJ)
+$(O)/san/%.o: %.cc
+	$(call say,CXX,$< (sanitized))
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(CXXFLAGS_ALL) $(SAN_FLAGS) -MMD -MP -c $< -o $@
+
+$(O)/tests/unit/%: $(O)/san/tests/unit/%.o $(patsubst $(O)/%,$(O)/san/%,$(call obj,$(PURE_SRC))) $(PROTO_OBJ)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) $(SAN_FLAGS) $^ -o $@ -lcmocka -ldw -lelf -liberty -llzma -ljansson -lprotobuf-c -lcyaml -lyaml -lz -lm
+	$(Q)$(CC) $(CFLAGS_ALL) $(SAN_FLAGS) $^ -o $@ -lcmocka -ldw -lelf -liberty -llzma -ljansson -lprotobuf-c -lcyaml -lyaml -lz -lsimdjson -lstdc++ -lm
 
 # Its workers pose as interpreters, which export their symbols.
 $(O)/tests/live/test_python: CFLAGS_ALL += -rdynamic
@@ -199,7 +213,7 @@ arm64: ## build the kernel side for arm64 (into build/arm64)
 	$(Q)$(MAKE) --no-print-directory O=$(O)/arm64 ARCH=aarch64 bpf
 
 format: ## format the C code
-	clang-format -i $$(git ls-files '*.c' '*.h')
+	clang-format -i $$(git ls-files '*.c' '*.cc' '*.h')
 
 clean: ## remove build/
 	rm -rf $(O)
@@ -216,10 +230,15 @@ fuzz: $(FUZZ) ## fuzz what reads foreign data (FUZZ_S=60 seconds a target)
 	$(Q)for f in $(FUZZ); do mkdir -p $$f.corpus && ASAN_OPTIONS=detect_leaks=1 $$f -max_total_time=$(FUZZ_S) -rss_limit_mb=2048 \
 		-print_final_stats=1 -artifact_prefix=$$f- $$f.corpus $$(d=tests/fuzz/$$(basename $$f).seeds; [ -d $$d ] && echo $$d) || exit 1; done
 
-$(O)/fuzz/%: tests/fuzz/%.c $(PURE_SRC) $(PROTO:=.c) | $(HTML_PAGE)
+$(O)/fuzz/%.o: %.cc
+	$(call say,CXX,$< (fuzzed))
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(CXXFLAGS_ALL) $(SAN_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c $< -o $@
+
+$(O)/fuzz/%: tests/fuzz/%.c $(filter %.c,$(PURE_SRC)) $(patsubst %.cc,$(O)/fuzz/%.o,$(filter %.cc,$(PURE_SRC))) $(PROTO:=.c) | $(HTML_PAGE)
 	$(call say,FUZZ,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CLANG) $(CFLAGS_ALL) $(SAN_FLAGS) -fsanitize=fuzzer $^ -o $@ -ldw -lelf -liberty -llzma -ljansson -lprotobuf-c -lcyaml -lyaml -lz -lm
+	$(Q)$(CLANG) $(CFLAGS_ALL) $(SAN_FLAGS) -fsanitize=fuzzer $^ -o $@ -ldw -lelf -liberty -llzma -ljansson -lprotobuf-c -lcyaml -lyaml -lz -lsimdjson -lstdc++ -lm
 
 # benchmark
 BENCH := $(patsubst %.c,$(O)/%,$(wildcard tests/bench/*.c))

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,26 +69,34 @@ static void same(const struct json_node *n, const json_t *j)
 	}
 }
 
-/* Both read the text, as it stands at the end of a line, without a byte to spare. Returns whether it is JSON. */
-static bool agree(const char *text, size_t len)
+/* As json_tree_read, of a copy without a byte to spare, behind which there is what may still change its meaning. */
+static int read_copy(struct json_tree *t, const char *text, size_t len, const struct json_node **ret_root)
 {
-	json_t *j = json_loadb(text, len, JSON_DECODE_ANY, NULL);
-	char *line = malloc(len + 1);
-	struct json_tree t = {0};
-	const struct json_node *root;
+	char *line = malloc(len + JSON_TEXT_PADDING);
 	int err;
 
 	assert_non_null(line);
 	memcpy(line, text, len);
-	line[len] = '\n';
-	err = json_tree_read(&t, line, len, &root);
+	memset(line + len, '1', JSON_TEXT_PADDING);
+	err = json_tree_read(t, line, len, ret_root);
+	free(line); /* of the text nothing is needed any more */
+	return err;
+}
+
+/* Both read the text. Returns whether it is JSON. */
+static bool agree(const char *text, size_t len)
+{
+	json_t *j = json_loadb(text, len, JSON_DECODE_ANY, NULL);
+	struct json_tree t = {0};
+	const struct json_node *root;
+	int err = read_copy(&t, text, len, &root);
+
 	if (err != (j ? 0 : -EBADMSG))
 		fail_msg("%d, jansson %s: %.*s", err, j ? "reads it" : "refuses it", (int)len, text);
 	if (!err)
 		same(root, j);
 	json_tree_fini(&t);
 	json_decref(j);
-	free(line);
 	return !err;
 }
 
@@ -178,6 +187,18 @@ static void texts(void **ctx)
 	        "\"\xff\"",
 	        "\"\xc0\x80\"",
 	        "\"\xed\xa0\x80\"",
+	        "\"\xf4\x90\x80\x80\"",
+	        "\"\xe0\x80\x80\"",
+	        "\"a\\u0000b\"",
+	        "{\"\\u0000\":1}",
+	        "{\"a\":{\"b\\u0000\":1}}",
+	        "[\"\\udc00\"]",
+	        "\"\\ud83d\\ud83d\"",
+	        "\xef\xbb\xbf{}",
+	        "[18446744073709551615]",
+	        "[1,18446744073709551616]",
+	        "[1e400]",
+	        "[-1e999]",
 	        "[",
 	        "]",
 	        "[1",
@@ -215,8 +236,8 @@ static void texts(void **ctx)
 		if (agree(bad[i], strlen(bad[i])))
 			fail_msg("accepted: %s", bad[i]);
 	/* jansson passes over a NUL; what a crash left as zeros is not JSON */
-	assert_int_equal(json_tree_read(&t, "\"a\0b\"", 5, &root), -EBADMSG);
-	assert_int_equal(json_tree_read(&t, "[0\0]", 4, &root), -EBADMSG);
+	assert_int_equal(read_copy(&t, "\"a\0b\"", 5, &root), -EBADMSG);
+	assert_int_equal(read_copy(&t, "[0\0]", 4, &root), -EBADMSG);
 	json_tree_fini(&t);
 }
 
@@ -275,90 +296,147 @@ static void reals(void **ctx)
 
 static void depth(void **ctx)
 {
-	char text[4 * JSON_DEPTH_MAX];
+	char text[4 * JSON_DEPTH_MAX + JSON_TEXT_PADDING] = "";
+	const size_t half = 2 * JSON_DEPTH_MAX;
 	struct json_tree t = {0};
 	const struct json_node *root;
 
 	(void)ctx;
-	memset(text, '[', sizeof(text) / 2);
-	memset(text + sizeof(text) / 2, ']', sizeof(text) / 2);
-	assert_int_equal(json_tree_read(&t, text + sizeof(text) / 2 - JSON_DEPTH_MAX, 2 * JSON_DEPTH_MAX, &root), 0);
-	assert_int_equal(
-	        json_tree_read(&t, text + sizeof(text) / 2 - JSON_DEPTH_MAX - 1, 2 * JSON_DEPTH_MAX + 2, &root), -EBADMSG);
+	memset(text, '[', half);
+	memset(text + half, ']', half);
+	assert_int_equal(json_tree_read(&t, text + half - JSON_DEPTH_MAX, 2 * JSON_DEPTH_MAX, &root), 0);
+	assert_int_equal(json_tree_read(&t, text + half - JSON_DEPTH_MAX - 1, 2 * JSON_DEPTH_MAX + 2, &root), -EBADMSG);
 	json_tree_fini(&t);
 }
 
-static int split(const char *text, size_t max, size_t *ret_parts, char *ret_first, bool *ret_rest)
+/* What is between the elements that tell, so that a text is short, or long enough to be split. */
+static char *fill(const char *text, size_t blanks)
+{
+	const char *at = strchr(text, '~');
+	char *full;
+	int len = at ? asprintf(&full, "%.*s%*s%s", (int)(at - text), text, (int)blanks, "", at + 1) : asprintf(&full, "%s", text);
+
+	assert_true(len >= 0);
+	full = realloc(full, (size_t)len + 1 + JSON_TEXT_PADDING);
+	assert_non_null(full);
+	return full;
+}
+
+static int split(const char *text, size_t max, size_t *ret_len, char *ret_first, bool *ret_rest)
 {
 	struct json_tree t = {0};
-	struct json_parts parts = {0};
-	const struct json_node *root;
-	int err = json_tree_split(&t, text, strlen(text), "agents", max, &root, &parts);
+	struct json_list list = {0};
+	const struct json_node *root, *value;
+	int err = json_tree_split(&t, text, strlen(text), "agents", max, &root, &list), got = 0;
+	size_t len = list.len, seen = 0;
 
-	*ret_parts = parts.len;
+	*ret_len = len;
 	*ret_rest = false;
 	if (!err) {
 		const struct json_node *agents = json_get(root, "agents");
 
-		assert_true(!parts.len || (json_is(agents, NODE_ARRAY) && !agents->len));
+		assert_true(!len || (json_is(agents, NODE_ARRAY) && !agents->len));
 		*ret_rest = json_is(json_get(root, "a"), NODE_INTEGER);
-		snprintf(ret_first, 64, "%.*s", parts.len ? (int)parts.at->len : 0, parts.len ? parts.at->text : "");
+		while ((got = json_list_next(&list, &value)) > 0)
+			if (!seen++ && value->kind == NODE_STRING)
+				snprintf(ret_first, 64, "%s", value->string);
+			else if (seen == 1)
+				snprintf(ret_first, 64, "%d", (int)value->kind);
+		assert_true(got || seen == len);
+		assert_int_equal(got ? json_list_next(&list, &value) <= 0 : json_list_next(&list, &value), got ? 1 : 0);
 	}
-	json_parts_fini(&parts);
+	json_list_fini(&list);
 	json_tree_fini(&t);
-	return err;
+	return err ? err : got;
 }
 
+/* Short and long texts are read in two ways, and say the same. */
 static void splitting(void **ctx)
 {
 	static const struct {
-		const char *text;
+		const char *text; /* ~: blanks */
 		int err;
-		size_t parts;
-		const char *first;
+		size_t len;
+		const char *first; /* a string's text, or the kind */
 		bool rest;
 	} rows[] = {
-	        {"{\"a\":1}", 0, 0, "", true},
-	        {"{\"agents\":[],\"a\":1}", 0, 0, "", true},
-	        {"{\"agents\":[ ] ,\"a\":1}", 0, 0, "", true},
-	        {"{\"agents\":[{\"x\":[1,\"]}\\\"\"]} , 2],\"a\":1}", 0, 2, "{\"x\":[1,\"]}\\\"\"]}", true},
-	        {" { \"b\" : {\"agents\":[1]} , \"agents\" : [ 7 ] , \"a\" : 1 } ", 0, 1, "7", true},
-	        {"{\"agents\":7,\"a\":1}", 0, 0, "", true},
-	        {"{\"a\":1,\"agents\":[1,2,3,4]}", -EFBIG, 0, "", false},
-	        {"{\"agents\":[1],\"agents\":[2]}", -EBADMSG, 0, "", false},
-	        {"{\"agents\":[1],\"agents\":2}", -EBADMSG, 0, "", false},
-	        {"{\"agents\":[1 2]}", -EBADMSG, 0, "", false},
-	        {"{\"agents\":[1,]}", -EBADMSG, 0, "", false},
-	        {"{\"agents\":[1,{]}", -EBADMSG, 0, "", false},
-	        {"{\"agents\":[1]", -EBADMSG, 0, "", false},
-	        {"{\"agents\":[1],\"a\":}", -EBADMSG, 0, "", false},
-	        {"{\"agents\":[1],\"a\":1} x", -EBADMSG, 0, "", false},
-	        {"{\"agents\":[\"\\", -EBADMSG, 0, "", false},
-	        {"[]", -EBADMSG, 0, "", false},
+	        {"{\"a\":1~}", 0, 0, "", true},
+	        {"{\"agents\":[],\"a\":1~}", 0, 0, "", true},
+	        {"{\"agents\":[ ~] ,\"a\":1}", 0, 0, "", true},
+	        {"{\"agents\":[\"x~[1,\\\"]}\\\\\" , 2],\"a\":1}", 0, 2, "", true},
+	        {"{\"agents\":[\"]}\\\"\" ~, 2],\"a\":1}", 0, 2, "]}\"", true},
+	        {"{\"agents\":[{\"x\":[1,\"]}\\\"\"]} ~, 2],\"a\":1}", 0, 2, "7", true},
+	        {" { \"b\" : {\"agents\":[1]} ~, \"agents\" : [ null ] , \"a\" : 1 } ", 0, 1, "0", true},
+	        {"{\"agents\":[ 7 ,8 ~],\"a\":1}", 0, 2, "3", true},
+	        {"{\"agents\":7,~\"a\":1}", 0, 0, "", true},
+	        {"{\"a\":1,\"agents\":[1,2,3,4~]}", -EFBIG, 0, "", false},
+	        {"{\"agents\":[1],~\"agents\":[2]}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1],\"agents\":2~}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1 ~ 2]}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1,~]}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1,{~]}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1,{]}~]}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1,tru~]}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1]~", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1],~\"a\":}", -EBADMSG, 0, "", false},
+	        {"{\"agents\":[1],\"a\":1} ~ x", -EBADMSG, 0, "", false},
+	        {"{~\"agents\":[\"\\", -EBADMSG, 0, "", false},
+	        {"[~]", -EBADMSG, 0, "", false},
+	        {"~", -EBADMSG, 0, "", false},
 	        {"", -EBADMSG, 0, "", false},
 	};
 
 	(void)ctx;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		char first[64] = "";
-		size_t parts;
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(rows); i++) {
+		const bool is_long = i >= ARRAY_SIZE(rows);
+		const size_t row = i % ARRAY_SIZE(rows);
+		char first[64] = "", *text = fill(rows[row].text, is_long ? JSON_WHOLE_MAX : 1);
+		size_t len;
 		bool rest;
-		int err = split(rows[i].text, 3, &parts, first, &rest);
+		int err = split(text, 3, &len, first, &rest);
 
-		if (err != rows[i].err)
-			fail_msg("%s: %d", rows[i].text, err);
+		if (err != rows[row].err)
+			fail_msg("%s, %s: %d", rows[row].text, is_long ? "long" : "short", err);
+		free(text);
 		if (err)
 			continue;
-		assert_int_equal(parts, rows[i].parts);
-		assert_string_equal(first, rows[i].first);
-		assert_int_equal(rest, rows[i].rest);
+		assert_int_equal(len, rows[row].len);
+		if (*rows[row].first)
+			assert_string_equal(first, rows[row].first);
+		assert_int_equal(rest, rows[row].rest);
 	}
+}
+
+/* Of equal keys the last counts, whether they are asked for one by one or together, in whatever order. */
+static void picking(void **ctx)
+{
+	static const struct json_key keys[] = {JSON_KEY("a"), JSON_KEY("bc"), JSON_KEY("d"), JSON_KEY("e")};
+	static const char *const texts[] = {
+	        "{\"a\":1,\"bc\":2,\"d\":3}",
+	        "{\"d\":1,\"x\":[{\"a\":9}],\"bc\":2,\"bd\":5,\"a\":3}",
+	        "{\"a\":1,\"a\":2,\"e\":{},\"a\":{\"a\":4}}",
+	        "{\"z\":1}",
+	        "{}",
+	        "[1]",
+	};
+	struct json_tree t = {0};
+
+	(void)ctx;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		const struct json_node *root, *picked[ARRAY_SIZE(keys)];
+
+		assert_int_equal(read_copy(&t, texts[i], strlen(texts[i]), &root), 0);
+		json_pick(root, keys, ARRAY_SIZE(keys), picked);
+		for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
+			assert_ptr_equal(picked[k], json_get(root, keys[k].name));
+	}
+	json_tree_fini(&t);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(texts), cmocka_unit_test(mutations), cmocka_unit_test(reals),
-	        cmocka_unit_test(depth), cmocka_unit_test(splitting)};
+	        cmocka_unit_test(depth), cmocka_unit_test(splitting), cmocka_unit_test(picking)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,10 +19,8 @@ int refuse(struct refusal *r, const char *fmt, ...)
 	return -EBADMSG;
 }
 
-int take_u64(struct refusal *r, const struct json_node *obj, const char *key, uint64_t *ret)
+int to_u64(struct refusal *r, const struct json_node *v, const char *key, uint64_t *ret)
 {
-	const struct json_node *v = json_get(obj, key);
-
 	if (!v)
 		return 0;
 	if (v->kind != NODE_INTEGER || v->integer < 0)
@@ -31,16 +29,24 @@ int take_u64(struct refusal *r, const struct json_node *obj, const char *key, ui
 	return 0;
 }
 
-int take_int(struct refusal *r, const struct json_node *obj, const char *key, int min, int max, int *ret)
+int take_u64(struct refusal *r, const struct json_node *obj, const char *key, uint64_t *ret)
 {
-	const struct json_node *v = json_get(obj, key);
+	return to_u64(r, json_get(obj, key), key, ret);
+}
 
+int to_int(struct refusal *r, const struct json_node *v, const char *key, int min, int max, int *ret)
+{
 	if (!v)
 		return 0;
 	if (v->kind != NODE_INTEGER || v->integer < min || v->integer > max)
 		return refuse(r, "\"%s\" is not a whole number from %d to %d", key, min, max);
 	*ret = (int)v->integer;
 	return 0;
+}
+
+int take_int(struct refusal *r, const struct json_node *obj, const char *key, int min, int max, int *ret)
+{
+	return to_int(r, json_get(obj, key), key, min, max, ret);
 }
 
 int take_bool(struct refusal *r, const struct json_node *obj, const char *key, bool *ret)

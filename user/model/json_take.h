@@ -17,7 +17,10 @@ struct refusal {
 /* All return 0, -EBADMSG with *r filled in, or -ENOMEM. */
 int refuse(struct refusal *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int take_u64(struct refusal *r, const struct json_node *obj, const char *key, uint64_t *ret);
+/* The same of the member itself, or NULL. */
+int to_u64(struct refusal *r, const struct json_node *v, const char *key, uint64_t *ret);
 int take_int(struct refusal *r, const struct json_node *obj, const char *key, int min, int max, int *ret);
+int to_int(struct refusal *r, const struct json_node *v, const char *key, int min, int max, int *ret);
 int take_bool(struct refusal *r, const struct json_node *obj, const char *key, bool *ret);
 int take_seconds(struct refusal *r, const struct json_node *obj, const char *key, double *ret);
 /* A number from 0 to max. */

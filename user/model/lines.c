@@ -133,7 +133,7 @@ static int make_room(struct lines *l)
 	}
 	if (l->end == l->cap) {
 		size_t cap = l->cap >= BUF_BYTES_MIN ? l->cap * 2 : BUF_BYTES_MIN;
-		char *buf = realloc(l->buf, cap);
+		char *buf = realloc(l->buf, cap + LINE_PADDING);
 
 		if (!buf)
 			return -ENOMEM;
@@ -170,7 +170,7 @@ void lines_suspend(struct lines *l, bool close_fd)
 	l->raw_len = l->raw_at = 0;
 	if (l->gzip && left) {
 		memmove(l->buf, l->buf + l->start, left);
-		few = realloc(l->buf, left);
+		few = realloc(l->buf, left + LINE_PADDING);
 		l->buf = few ? few : l->buf;
 		l->cap = few ? left : l->cap;
 		l->end = left;

@@ -10,6 +10,7 @@
 #include <zlib.h>
 
 #define LINE_BYTES_MAX (256u << 20) /* 1,000 agents in full use make lines of some 20 MB, and 5 KB more a busy peer */
+#define LINE_PADDING 64 /* bytes behind each line that can be read, whatever they are: for readers that look at many at a time */
 
 struct lines {
 	/* For the caller to read. */

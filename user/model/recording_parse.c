@@ -79,8 +79,7 @@ void parser_fini(struct parser *p)
 void parser_trim(struct parser *p)
 {
 	json_tree_fini(&p->line);
-	json_tree_fini(&p->element);
-	json_parts_fini(&p->parts);
+	json_list_fini(&p->agents);
 }
 
 static int parse_observer(struct parser *p, const struct json_node *obj, struct observer_data *o)
@@ -151,29 +150,28 @@ static int agents_distinct(struct refusal *r, const struct parsed *line)
 
 static int parse_agents(struct parser *p, struct parsed *line)
 {
-	const struct json_parts *parts = &p->parts;
+	const size_t len = p->agents.len;
+	const struct json_node *agent;
 	struct refusal *r = &p->refusal;
 	struct room used = { 0 };
+	int got;
 
-	line->agents = calloc(parts->len + 1, sizeof(*line->agents));
-	line->pointers = calloc(parts->len + 1, sizeof(*line->pointers));
-	line->exits = calloc(parts->len + 1, sizeof(*line->exits));
+	line->agents = calloc(len + 1, sizeof(*line->agents));
+	line->pointers = calloc(len + 1, sizeof(*line->pointers));
+	line->exits = calloc(len + 1, sizeof(*line->exits));
 	if (!line->agents || !line->pointers || !line->exits)
 		return -ENOMEM;
-	for (size_t i = 0; i < parts->len; i++) {
-		const struct json_node *agent;
-		int err = json_tree_read(&p->element, parts->at[i].text, parts->at[i].len, &agent);
-
-		if (err == -EBADMSG)
-			err = refuse(r, "not JSON");
+	while ((got = json_list_next(&p->agents, &agent)) > 0) {
+		const int i = line->len++;
+		int err;
 
 		line->pointers[i] = &line->agents[i];
-		line->len++;
-		if (!err)
-			err = parse_agent_data(p, agent, &line->agents[i], &line->exits[i], &used);
+		err = parse_agent_data(p, agent, &line->agents[i], &line->exits[i], &used);
 		if (err)
 			return err;
 	}
+	if (got)
+		return got == -EBADMSG ? refuse(r, "not JSON") : got;
 	line->data.agents = line->pointers;
 	line->data.agents_len = line->len;
 	return agents_distinct(r, line);

@@ -27,8 +27,8 @@ struct stack_numbers {
 
 struct parser {
 	struct refusal refusal;
-	struct json_tree line, element; /* of the present line: all but its agents; one of them */
-	struct json_parts parts; /* its agents' texts */
+	struct json_tree line; /* the present one, but for its agents */
+	struct json_list agents; /* these */
 	char *losses[LOSS_NAMES_MAX]; /* names of losses, owned: observer_data points at them */
 	int losses_len;
 	struct stack_numbers numbers;
@@ -57,7 +57,7 @@ int parse_agent_info(struct parser *p, const struct json_node *obj, struct agent
 int parse_header(struct parser *p, const struct json_node *obj, struct header_data *ret_header);
 /* What a sum of recordings says of them, in the recording and its header. */
 int parse_merged(struct parser *p, const struct json_node *obj, struct recording *rec);
-/* obj: split by "agents", which are in p->parts. *ret_parsed, all zero before, is the caller's, also after an error, by parsed_fini. */
+/* obj: split by "agents", which are in p->agents. *ret_parsed, all zero before, is the caller's, also after an error, by parsed_fini. */
 int parse_interval(struct parser *p, const struct json_node *obj, struct parsed *ret_parsed);
 /* One agent of an interval; its samples by our own numbers. *ret_agent, all zero before, is the caller's, also after an error. */
 int parse_agent_data(struct parser *p, const struct json_node *obj, struct agent_data *ret_agent, struct agent_exit *ret_exit, struct room *used);

@@ -40,28 +40,25 @@ static int parse_hist_counts(struct refusal *r, const struct json_node *array, i
 
 static int parse_hist(struct refusal *r, const struct json_node *obj, struct hist *h)
 {
-	const struct json_node *counts;
+	enum { SCALE, COUNT, SUM, MIN, MAX, ZERO_COUNT, OFFSET, BUCKET_COUNTS, FIELDS };
+	static const struct json_key keys[FIELDS] = {JSON_KEY("scale"), JSON_KEY("count"), JSON_KEY("sum"), JSON_KEY("min"),
+	        JSON_KEY("max"), JSON_KEY("zero_count"), JSON_KEY("offset"), JSON_KEY("bucket_counts")};
+	uint64_t *const sums[FIELDS] = {[COUNT] = &h->count, [SUM] = &h->sum, [MIN] = &h->min, [MAX] = &h->max, [ZERO_COUNT] = &h->zero_count};
+	const struct json_node *fields[FIELDS];
 	int scale = INT_MIN, offset = 0, err;
 
 	if (obj->kind != NODE_OBJECT)
 		return refuse(r, "a histogram is not an object");
-	err = take_int(r, obj, "scale", HIST_SCALE_MIN, HIST_SCALE, &scale);
+	json_pick(obj, keys, FIELDS, fields);
+	err = to_int(r, fields[SCALE], "scale", HIST_SCALE_MIN, HIST_SCALE, &scale);
 	if (!err && scale == INT_MIN)
 		err = refuse(r, "a histogram without \"scale\"");
+	for (int i = COUNT; i <= ZERO_COUNT && !err; i++)
+		err = to_u64(r, fields[i], keys[i].name, sums[i]);
 	if (!err)
-		err = take_u64(r, obj, "count", &h->count);
-	if (!err)
-		err = take_u64(r, obj, "sum", &h->sum);
-	if (!err)
-		err = take_u64(r, obj, "min", &h->min);
-	if (!err)
-		err = take_u64(r, obj, "max", &h->max);
-	if (!err)
-		err = take_u64(r, obj, "zero_count", &h->zero_count);
-	if (!err)
-		err = take_int(r, obj, "offset", INT_MIN, INT_MAX, &offset);
-	if (!err)
-		err = take_child(r, obj, "bucket_counts", NODE_ARRAY, &counts);
+		err = to_int(r, fields[OFFSET], "offset", INT_MIN, INT_MAX, &offset);
+	if (!err && fields[BUCKET_COUNTS] && fields[BUCKET_COUNTS]->kind != NODE_ARRAY && fields[BUCKET_COUNTS]->kind != NODE_NUMBERS)
+		err = refuse(r, "\"bucket_counts\" is not an array");
 	if (!err && h->min > h->max)
 		err = refuse(r, "a histogram's \"min\" is above its \"max\"");
 	if (!err && h->zero_count && h->min)
@@ -69,7 +66,7 @@ static int parse_hist(struct refusal *r, const struct json_node *obj, struct his
 	if (err)
 		return err;
 	h->scale = (int8_t)scale;
-	return parse_hist_counts(r, counts, offset, h);
+	return parse_hist_counts(r, fields[BUCKET_COUNTS], offset, h);
 }
 
 /* Moves the histogram to the set, or adds it to the one that is there: a tool may be listed twice. */

@@ -396,7 +396,7 @@ static int read_lines(struct recording_reader *r)
 	while ((got = r->second_header ? 0 : lines_next(l, &line, &len)) > 0) {
 		struct parser *p = &r->parser;
 		const struct json_node *obj;
-		int took = line ? json_tree_split(&p->line, line, len, "agents", AGENTS_MAX, &obj, &p->parts) : -EFBIG;
+		int took = line ? json_tree_split(&p->line, line, len, "agents", AGENTS_MAX, &obj, &p->agents) : -EFBIG;
 
 		parsed_reset(&r->line);
 		if (!took)
