@@ -76,8 +76,8 @@ struct {
 	__type(value, u32);
 } seeds SEC(".maps");
 
-/* Tasks that the last seeding added; the loader repeats until it adds none. */
-__u32 seeded = 0;
+/* Tasks that the last seeding added, or the last release met; the loader repeats until there are none. */
+__u32 seeded = 0, released = 0;
 __s64 clock_offset_ns = 0;
 __u32 dozing = 0;
 volatile struct so_detail detail = {};
@@ -138,6 +138,23 @@ int core__seed(struct bpf_iter__task *ctx)
 	member_open(m, t, bpf_ktime_get_ns());
 	m->agent = agent; /* last: from here on it counts */
 	seeded++;
+	return 0;
+}
+
+/* Tasks of agents that are let go become strangers. One that forks meanwhile passes its membership on: hence the loader's repeating. */
+SEC("?iter/task")
+int core__release(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct membership *m;
+
+	if (!t || !t->bpf_storage)
+		return 0;
+	m = bpf_task_storage_get(&tasks, t, 0, 0);
+	if (!m || !agent_released(m->agent))
+		return 0;
+	released++;
+	bpf_task_storage_delete(&tasks, t);
 	return 0;
 }
 

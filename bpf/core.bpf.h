@@ -59,6 +59,14 @@ CORE_MAP struct {
 	__type(value, struct membership);
 } tasks SEC(".maps");
 
+/* Agents that are being let go, by slot; filled by the loader while it runs the iterators that do so. */
+CORE_MAP struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SO_MAX_AGENTS);
+	__type(key, u32);
+	__type(value, u32);
+} releases SEC(".maps");
+
 CORE_MAP struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 << 20);
@@ -217,6 +225,21 @@ static __always_inline u32 switches_of(struct task_struct *t)
 {
 	return t->nvcsw + t->nivcsw;
 }
+
+static __always_inline bool agent_released(u32 agent)
+{
+	return bpf_map_lookup_elem(&releases, &agent);
+}
+
+/* For an iterator over tasks, after core__release: what a probe keeps of a task goes when that belongs to nobody any more. The last storage that goes takes bpf_storage along. */
+#define task_let_go(map, task)                                                                                                     \
+	({                                                                                                                         \
+		struct task_struct *_t = task; /* read once: the verifier forgets that it was checked */                           \
+                                                                                                                                   \
+		if (_t && _t->bpf_storage && !bpf_task_storage_get(&tasks, _t, 0, 0))                                              \
+			bpf_task_storage_delete(&map, _t);                                                                         \
+		0;                                                                                                                 \
+	})
 
 static __always_inline u64 positive(s64 x)
 {

@@ -96,3 +96,9 @@ int gc__pause(struct pt_regs *ctx)
 	bpf_tail_call(ctx, &tails, 0); /* see there */
 	return 0;
 }
+
+SEC("?iter/task")
+int gc__release(struct bpf_iter__task *ctx)
+{
+	return task_let_go(pauses, ctx->task);
+}

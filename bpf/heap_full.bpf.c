@@ -333,3 +333,9 @@ int heap__free(struct pt_regs *ctx)
 	bpf_tail_call(ctx, &tails, 0); /* see there */
 	return 0;
 }
+
+SEC("?iter/task")
+int heap__release(struct bpf_iter__task *ctx)
+{
+	return task_let_go(heap_calls, ctx->task);
+}

@@ -341,6 +341,12 @@ int names__call(struct pt_regs *ctx)
 	return 0;
 }
 
+SEC("?iter/task")
+int names__release(struct bpf_iter__task *ctx)
+{
+	return task_let_go(lookups, ctx->task);
+}
+
 struct dial {
 	struct lookups *all;
 	struct address to;

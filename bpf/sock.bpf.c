@@ -181,3 +181,24 @@ int sock__walk(struct bpf_iter__task_file *ctx)
 		bpf_seq_write(ctx->meta->seq, &c->number, sizeof(c->number));
 	return 0;
 }
+
+/* Sockets of agents that are let go, whoever holds them now; another agent that does makes them its own when it uses them next. */
+SEC("?iter/task_file")
+int sock__release(struct bpf_iter__task_file *ctx)
+{
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct connection *c;
+	struct sock *sk;
+
+	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	sk = socket ? socket->sk : NULL;
+	if (!sk || !sk->sk_bpf_storage)
+		return 0;
+	c = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (c && agent_released(c->agent))
+		bpf_sk_storage_delete(&sockets, sk);
+	return 0;
+}

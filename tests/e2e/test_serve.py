@@ -242,6 +242,91 @@ def test_reload_loses_nothing(daemon, stakeout, agents, tmp_path):
         assert (path.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o640, 0o750)
 
 
+def busy_agent(agents, mark):
+    """Writes a line and goes on whenever it is asked to: each line read is a program run and a wait of its own."""
+    return agents("/bin/sh", "-c", f": {mark}; while read go; do /bin/true; done", stdin=subprocess.PIPE)
+
+
+def nudge(agent):
+    agent.stdin.write(b"go\n")
+    agent.stdin.flush()
+
+
+def test_reload_releases(daemon, agents, tmp_path):
+    """Who is meant by no target any more ends in the recording, and is watched no longer; the other one's intervals go on without a gap. It may come back, as another agent."""
+    folder, mark = tmp_path / "recordings", f"mark-{os.getpid()}"
+
+    def text(*names):
+        return ("interval: 100ms\nbudget: off\ntargets:\n" + "".join(f"- {{match: '^/bin/sh -c : {mark}-{n};'}}\n" for n in names)
+                + f"recordings: {{directory: {folder}, compress: false}}\n")
+
+    kept, left = busy_agent(agents, f"{mark}-kept"), busy_agent(agents, f"{mark}-left")
+    d, files = daemon(text("kept", "left")).ready(), Files(folder)
+
+    def intervals(pid):
+        """All that is told of it: (seq, id, entry)."""
+        ids, found = {}, []
+        for line in (line for lines in files.all() for line in lines):
+            for a in line["agents"] if line["kind"] == "header" else [line] if line["kind"] == "agent" else []:
+                ids[a["id"]] = a["pid"]
+            if line["kind"] == "interval":
+                found += [(line["seq"], a["id"], a) for a in line["agents"] if ids[a["id"]] == pid]
+        return found
+
+    def execs(pid):
+        return sum(a.get("counters", {}).get("execs", 0) for _, _, a in intervals(pid))
+
+    for a in kept, left:
+        nudge(a)
+        wait_for("its program in the recording", lambda: execs(a.pid) == 1)
+    d.reload(text("kept", "other"))
+    wait_for("its end", lambda: not intervals(left.pid)[-1][2]["alive"])
+    before = len(intervals(kept.pid))
+    for a in left, kept:
+        nudge(a)
+        nudge(a)
+    wait_for("the other one's programs", lambda: execs(kept.pid) == 3)
+    wait_for("more intervals", lambda: len(intervals(kept.pid)) > before + 5)
+    assert execs(left.pid) == 1
+    told = intervals(left.pid)
+    assert [a["alive"] for _, _, a in told] == [True] * (len(told) - 1) + [False]
+    assert all(abs(sum(a["ledger"]["main_s"].values()) - a["observed_s"]) < 1e-3 for _, _, a in told)
+    # Asked for again, it is another agent; and it can be let go and asked for within one interval.
+    d.reload(text("kept", "left"))
+    d.reload(text("kept"))
+    d.reload(text("left", "kept"))
+    nudge(left)
+    wait_for("it to be watched again", lambda: intervals(left.pid)[-1][2]["alive"])
+    nudge(left)
+    wait_for("its program", lambda: execs(left.pid) > 1)
+    assert len({i for _, i, _ in intervals(left.pid)}) == 2
+    assert d.end().count("read anew") == 4
+    seqs = [seq for seq, _, _ in intervals(kept.pid)]
+    assert seqs == list(range(seqs[0], files.seqs()[-1] + 1)) and files.seqs() == list(range(len(files.seqs())))
+    assert len({i for _, i, _ in intervals(kept.pid)}) == 1
+    for lines in files.all():
+        whole(lines)
+
+
+def test_released_children_are_found(daemon, agents, tmp_path):
+    """A descendant of one that is let go, meant by a target of its own, becomes an agent."""
+    folder, mark = tmp_path / "recordings", f"mark-{os.getpid()}"
+
+    def text(match):
+        return f"interval: 100ms\ntargets: [{{match: '{match}'}}]\nrecordings: {{directory: {folder}}}\n"
+
+    parent = agents("/bin/sh", "-c", f": {mark}; sleep 99{os.getpid()}; :")
+    files = Files(folder)
+    d = daemon(text(f"^/bin/sh -c : {mark}")).ready()
+    wait_for("the agent", lambda: files.pids() == {parent.pid})
+    child = int(wait_for("its child", lambda: Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text()))
+    d.reload(text(f"^sleep 99{os.getpid()}$"))
+    wait_for("the child", lambda: files.pids() == {parent.pid, child})
+    os.kill(child, signal.SIGKILL)
+    parent.wait(HANG_S)
+    d.end()
+
+
 def test_rotation_keeps_within_its_size(daemon, sleeper, tmp_path):
     folder, most = tmp_path / "recordings", 40 << 10
     d = daemon(f"interval: 100ms\ntargets: [{{pid: {sleeper.pid}}}]\nrecordings: {{directory: {folder}, rotate_size: 4K, max_size: 40K, compress: false}}\n").ready()

@@ -477,6 +477,22 @@ int collector_close(struct collector *c, bool last, uint64_t *ret_end_ns)
 	return err;
 }
 
+static void on_released(void *ctx, uint32_t tgid)
+{
+	process_gone(ctx, tgid);
+}
+
+int collector_release(struct collector *c)
+{
+	uint32_t slots[SO_MAX_AGENTS];
+	int n = world_releases(c->world, slots, on_released, c), err;
+
+	if (!n)
+		return 0;
+	err = observer_release(c->observer, slots, n);
+	return err ? err : n;
+}
+
 static uint64_t process_cpu_ns(void)
 {
 	struct timespec t;

@@ -33,6 +33,8 @@ double collector_pause_ms(const struct collector *c);
 int collector_baseline(struct collector *c);
 /* Closes the interval at the present moment; *ret_end_ns is that moment. After it, world_interval() tells and world_next() goes on. */
 int collector_close(struct collector *c, bool last, uint64_t *ret_end_ns);
+/* After a close: has the kernel side let go of agents that are watched no longer (see world_agent_release). Returns how many, or negative errno. */
+int collector_release(struct collector *c);
 /* Figures of the watching itself since the last call. */
 void collector_observe(struct collector *c, struct observer_data *ret);
 /* Since the beginning: the balance seen = received + lost (by kind) holds after a close of which `last` was set. */

@@ -149,6 +149,33 @@ int world_agents(const struct world *w)
 	return w->ids;
 }
 
+void world_agent_release(struct world *w, int place, bool on)
+{
+	if (w->agents[place]->alive)
+		w->agents[place]->releasing = on;
+}
+
+int world_agent_slot(const struct world *w, int place)
+{
+	return w->agents[place]->alive ? w->agents[place]->slot : 0;
+}
+
+/* One whose tasks are still there after a first time has had some born meanwhile. */
+int world_releases(const struct world *w, uint32_t *slots, world_process_fn fn, void *ctx)
+{
+	struct proc *p, *pp;
+	int n = 0;
+
+	for (int i = 0; i < w->len; i++)
+		if (w->agents[i]->releasing && w->agents[i]->slot && !w->agents[i]->alive)
+			slots[n++] = w->agents[i]->slot;
+	if (n && fn)
+		HASH_ITER(hh, w->procs, p, pp)
+			if (w->agents[p->agent]->releasing)
+				fn(ctx, p->tgid);
+	return n;
+}
+
 void world_forgets(struct world *w)
 {
 	w->forgets = true;
@@ -526,6 +553,8 @@ static void agent_close(struct world *w, struct agent *a)
 	a->cur.alive = a->alive;
 	a->cur.observed_s = agent_observed_s(w, a);
 	a->spoke = a->alive || a->tasks || was || ledger_sum(&a->cur.threads);
+	if (a->releasing && a->end_ns <= w->start_ns) /* its end has been told: what came until the kernel side had let go of it is nobody's */
+		a->spoke = false;
 	if (!a->spoke)
 		return;
 	a->told = true;
@@ -566,6 +595,10 @@ void world_close_end(struct world *w, bool last)
 	for (int i = 0; i < w->len; i++) {
 		struct agent *a = w->agents[i];
 
+		if (a->alive && a->releasing) {
+			a->end_ns = w->boundary_ns;
+			agent_end(w, a);
+		}
 		if (a->alive && !proc_find(w, a->info.pid)) /* gone before anything was seen of it */
 			agent_end(w, a);
 		agent_gauges(w, a, rss ? rss[i][0] : 0, rss ? rss[i][1] : 0);

@@ -26,6 +26,15 @@ void world_start(struct world *w, uint64_t start_ns);
 int world_agent_add(struct world *w, struct agent_info *info);
 /* Agents ever added. */
 int world_agents(const struct world *w);
+/*
+ * An agent by place is watched no longer, or (on false) is after all, as long as no interval has been closed since. It ends with the interval at hand. Between its close and the next
+ * one the kernel side is to let go of the agents of world_releases(), which fills slots (room for SO_MAX_AGENTS) and returns how many; fn, if any, gets their processes.
+ */
+void world_agent_release(struct world *w, int place, bool on);
+typedef void (*world_process_fn)(void *ctx, uint32_t tgid);
+int world_releases(const struct world *w, uint32_t *slots, world_process_fn fn, void *ctx);
+/* Slot of the agent at a place, while it is watched; 0: it has ended. */
+int world_agent_slot(const struct world *w, int place);
 /* For a watching without end: no totals are kept, and an agent is forgotten when all has been told of it; its place is used again. Before the first agent. */
 void world_forgets(struct world *w);
 /* Agents have places from 0 to world_places() - 1. NULL: a free one. */

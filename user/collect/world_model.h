@@ -186,6 +186,7 @@ struct agent {
 	int slot; /* 0: given up */
 	bool forgotten; /* its place is free */
 	bool told; /* an interval had it */
+	bool releasing; /* watched no longer, from the next close on */
 	bool alive, spoke, held_spoke; /* spoke: the interval just closed (or held back) has something of it */
 	uint64_t start_ns, end_ns; /* of the watched life of its main thread; 0: not yet */
 	int tasks, procs;

@@ -438,6 +438,7 @@ void heap_full_prepare(struct stakeout_bpf *skel, bool on)
 {
 	struct bpf_program *progs[] = { skel->progs.heap__enter, skel->progs.heap__leave, skel->progs.heap__free };
 
+	bpf_program__set_autoload(skel->progs.heap__release, on);
 	for (size_t i = 0; i < ARRAY_SIZE(progs); i++) {
 		bpf_program__set_autoload(progs[i], on);
 		if (feature_has(FEATURE_UPROBE_MULTI, NULL, 0))

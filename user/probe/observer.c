@@ -31,6 +31,8 @@
 #define FLOOR_RUNS 50 /* of fewer nothing is told */
 #define SEED_TURNS 8 /* parents usually come before children in the task list; after pid wrap-around it takes more turns */
 
+#define RELEASES 4
+
 struct blind_change {
 	uint64_t at_ns;
 	bool blind;
@@ -40,6 +42,7 @@ struct observer {
 	struct stakeout_bpf *skel;
 	struct ring_buffer *ring, *stacks_ring; /* of stacks: NULL: none */
 	struct bpf_link *seed, *snap, *seed_sockets, *walk_sockets;
+	struct bpf_link *release, *releases[RELEASES]; /* of tasks; of what probes keep of them, NULL where they are off */
 	struct hooks hooks;
 	/* Parts that look at single processes; NULL: none. */
 	struct uprobes *uprobes;
@@ -315,6 +318,18 @@ static int parts_attach(struct observer *o)
 	return 0;
 }
 
+static int releases_attach(struct observer *o)
+{
+	struct stakeout_bpf *s = o->skel;
+	struct bpf_program *const progs[RELEASES] = { s->progs.sock__release, s->progs.names__release, s->progs.gc__release, s->progs.heap__release };
+	int err = attach_iter(s->progs.core__release, &o->release);
+
+	for (int i = 0; i < RELEASES && !err; i++)
+		if (bpf_program__autoload(progs[i]))
+			err = attach_iter(progs[i], &o->releases[i]);
+	return err;
+}
+
 int observer_attach(struct observer *o)
 {
 	struct stakeout_bpf *s = o->skel;
@@ -327,6 +342,8 @@ int observer_attach(struct observer *o)
 		err = attach_iter(s->progs.sock__seed, &o->seed_sockets);
 	if (!err && bpf_program__autoload(s->progs.sock__walk))
 		err = attach_iter(s->progs.sock__walk, &o->walk_sockets);
+	if (!err)
+		err = releases_attach(o);
 	if (err)
 		return err;
 	if (bpf_program__autoload(s->progs.names__call)) {
@@ -355,6 +372,9 @@ void observer_free(struct observer *o)
 	bpf_link__destroy(o->snap);
 	bpf_link__destroy(o->seed_sockets);
 	bpf_link__destroy(o->walk_sockets);
+	bpf_link__destroy(o->release);
+	for (int i = 0; i < RELEASES; i++)
+		bpf_link__destroy(o->releases[i]);
 	if (o->lanes)
 		munmap(o->lanes, o->lanes_bytes);
 	if (o->traffic)
@@ -427,6 +447,26 @@ int observer_seed(struct observer *o, const uint32_t *tgids, const uint32_t *slo
 	if (!err && added && o->seed_sockets)
 		err = iter_run(o->seed_sockets, 0, NULL, NULL);
 	return err ? err : added;
+}
+
+int observer_release(struct observer *o, const uint32_t *slots, int n)
+{
+	int releases = bpf_map__fd(o->skel->maps.releases), err = 0;
+
+	for (int i = 0; i < n && !err; i++)
+		err = bpf_map_update_elem(releases, &slots[i], &slots[i], BPF_ANY) ? -errno : 0;
+	for (int turn = 0; turn < SEED_TURNS && !err; turn++) {
+		o->skel->bss->released = 0;
+		err = iter_run(o->release, 0, NULL, NULL);
+		if (!o->skel->bss->released)
+			break;
+	}
+	for (int i = 0; i < RELEASES && !err; i++)
+		if (o->releases[i])
+			err = iter_run(o->releases[i], 0, NULL, NULL);
+	for (int i = 0; i < n; i++)
+		bpf_map_delete_elem(releases, &slots[i]);
+	return err;
 }
 
 void observer_process_seen(struct observer *o, uint32_t tgid, unsigned slot, enum seen how, uint64_t since_ns)

@@ -53,6 +53,8 @@ const struct probe_state *observer_probes(const struct observer *o);
 /* Makes n processes agents, with all their threads, descendants, and open sockets. Returns the number of tasks added or a negative
  * errno. Uprobes go into the libraries that they have mapped at the next drain. */
 int observer_seed(struct observer *o, const uint32_t *tgids, const uint32_t *slots, int n);
+/* Lets n agents go: their tasks and sockets are strangers' from here on, and pay what those pay. The programs must not be told of their processes any more. 0 or negative errno. */
+int observer_release(struct observer *o, const uint32_t *slots, int n);
 /* A process of an agent (its slot), that is new, or has just run a program, at since_ns (CLOCK_MONOTONIC; 0: not known). Its files are looked at for uprobes when the ring is
  * drained next, or soon after. Costs next to nothing. */
 void observer_process_seen(struct observer *o, uint32_t tgid, unsigned slot, enum seen how, uint64_t since_ns);

@@ -46,6 +46,7 @@ struct matcher { /* one spec */
 	struct place places[2];
 	int places_len;
 	char *name;
+	uint64_t by; /* see struct target */
 };
 
 struct targets {
@@ -226,7 +227,7 @@ static int target_fill(const struct targets *t, const struct matcher *m, const s
 	char buf[8192];
 	const char *path;
 
-	*ret = (struct target){ .pid = p->pid, .start_ticks = p->start_ticks };
+	*ret = (struct target){ .pid = p->pid, .start_ticks = p->start_ticks, .by = m->by };
 	if (t->command)
 		describe_command(t, m, ret);
 	else
@@ -352,6 +353,27 @@ int targets_match(struct targets *t, pid_t pid, struct target *ret)
 		else if (proc_match(t, &up))
 			return 0;
 	return !target_fill(t, m, &p, ret);
+}
+
+bool targets_have(const struct targets *t, uint64_t by)
+{
+	for (int i = 0; i < t->len; i++)
+		if (t->matchers[i].by == by)
+			return true;
+	return false;
+}
+
+bool targets_mean(struct targets *t, pid_t pid, uint64_t start_ticks)
+{
+	struct proc p;
+
+	if (proc_stat(t, pid, &p) || p.start_ticks != start_ticks || !p.alive)
+		return true;
+	do
+		if (proc_match(t, &p))
+			return true;
+	while (p.ppid > 0 && !proc_stat(t, p.ppid, &p));
+	return false;
 }
 
 /* ---- scanning: a table of the processes that matter ---- */
@@ -678,10 +700,36 @@ static int set_place(struct matcher *m, const char *wanted, bool container, bool
 	return p->awaited ? 0 : -ENOMEM;
 }
 
+#define FNV_BASIS 14695981039346656037u /* FNV-1a, 64 bits */
+#define FNV_PRIME 1099511628211u
+
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+	for (; text && *text; text++)
+		hash = (hash ^ (unsigned char)*text) * FNV_PRIME;
+	return hash * FNV_PRIME; /* as if its NUL were one more: ("a", "") is not ("", "a") */
+}
+
+static uint64_t spec_number(const struct target_spec *spec)
+{
+	const char *const texts[] = { spec->regex, spec->cgroup, spec->container };
+	uint64_t hash = FNV_BASIS;
+	char pid[32];
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		hash = hash_text(hash, texts[i]);
+	for (int i = 0; i < spec->pids_len; i++) {
+		snprintf(pid, sizeof(pid), "%d", spec->pids[i]);
+		hash = hash_text(hash, pid);
+	}
+	return hash;
+}
+
 static int set_matcher(const struct targets *t, struct matcher *m, const struct target_spec *spec, char *why, size_t why_len)
 {
 	int err = 0;
 
+	m->by = spec_number(spec);
 	m->pids = calloc(spec->pids_len + 1, sizeof(*m->pids));
 	m->name = spec->name ? strdup(spec->name) : NULL;
 	if (!m->pids || (spec->name && !m->name))

@@ -30,6 +30,7 @@ struct target { /* one agent's root process; strings owned, see target_fini */
 	char *cgroup;
 	struct container container; /* id "": in none that is known */
 	int ns_pid; /* its pid in the innermost of its pid namespaces; 0: that is ours */
+	uint64_t by; /* which spec it came by: a number that specs of the same meaning have, whatever their label, in other targets, too */
 };
 void target_fini(struct target *t);
 
@@ -49,6 +50,11 @@ int targets_arrivals(struct targets *t, target_fn fn, void *ctx);
 /* Whether pid (which just called exec, or turned up) is a root process that matches now: 1 and *ret filled, or 0 (also when it is
  * gone). With a command in the spec, that is our child from target_spawn, named after the command even before its exec. */
 int targets_match(struct targets *t, pid_t pid, struct target *ret);
+
+/* Whether a spec with this number is among them. */
+bool targets_have(const struct targets *t, uint64_t by);
+/* Whether the process, or one that it descends from, matches now; true for one that is gone. */
+bool targets_mean(struct targets *t, pid_t pid, uint64_t start_ticks);
 
 /* Starts argv stopped before its exec: the child waits until target_release. It has our environment, directory and standard streams (no_terminal: see target_spec), default
  * signal handlers and mask, and dies unreleased if we do. 0, or negative errno (-ENOENT: command not found, found out before forking;

@@ -43,6 +43,8 @@ struct session {
 	int announced; /* agents that the listener knows of: ids below */
 	uint32_t seed_tgids[SO_MAX_AGENTS], seed_slots[SO_MAX_AGENTS];
 	int seeds;
+	uint64_t by[SO_MAX_AGENTS]; /* by slot: the target that an agent came by */
+	bool released, rescan; /* agents were let go at the last close; it is forgotten whose their processes were: look whether they are somebody's */
 	struct observer_data observed; /* sum of all intervals */
 	struct session_fd fds[SESSION_FDS];
 	int fds_len;
@@ -87,6 +89,7 @@ static int agent_add(void *ctx, struct target *t)
 		}
 		return slot == -ENOMEM ? slot : 0;
 	}
+	s->by[slot] = t->by;
 	s->seed_tgids[s->seeds] = t->pid;
 	s->seed_slots[s->seeds++] = slot;
 	return 0;
@@ -103,6 +106,28 @@ static int agents_seed(struct session *s)
 	if (n < 0)
 		return n;
 	return collector_baseline(s->collector);
+}
+
+/* After a change of targets: who came by one that is gone, and is meant by none of the others, is let go at the end of the interval. */
+static void agents_sift(struct session *s)
+{
+	for (int i = 0; i < world_places(s->world); i++) {
+		const struct agent_info *info = world_agent_info(s->world, i);
+		int slot = world_agent_slot(s->world, i);
+
+		if (info && slot)
+			world_agent_release(s->world, i, !targets_have(s->targets, s->by[slot]) && !targets_mean(s->targets, info->pid, info->start_ticks));
+	}
+}
+
+/* After a close. A process is its old agent's until the next one. */
+static int agents_release(struct session *s)
+{
+	int n = collector_release(s->collector);
+
+	s->rescan = s->released;
+	s->released = n > 0;
+	return n < 0 ? n : 0;
 }
 
 static void on_candidate(void *ctx, uint32_t tgid)
@@ -222,6 +247,9 @@ static int interval_end(struct session *s, bool last)
 	err = collector_close(s->collector, last, &end_ns);
 	if (err)
 		return log_err(err, "cannot read the state of the agents");
+	err = agents_release(s);
+	if (err)
+		return log_err(err, "cannot let go of agents");
 	err = agents_announce(s);
 	if (err)
 		return err;
@@ -341,7 +369,7 @@ static int loop(struct session *s)
 		if (!err && now >= next_close) {
 			err = interval_end(s, false);
 			if (!err)
-				err = targets_arrivals(s->targets, agent_add, s);
+				err = s->rescan ? targets_scan(s->targets, agent_add, s) : targets_arrivals(s->targets, agent_add, s);
 			for (next_close += interval_ns; next_close <= now; next_close += interval_ns)
 				;
 		} else if (!err) {
@@ -524,6 +552,8 @@ int session_targets(struct session *s, const struct target_spec *specs, int len,
 		return err;
 	targets_free(s->targets);
 	s->targets = targets;
+	if (s->start_ns)
+		agents_sift(s);
 	/* What is found is seeded by the loop. */
 	if (s->start_ns && (err = targets_scan(s->targets, agent_add, s)))
 		snprintf(why, why_len, "%s", strerror(-err));

@@ -39,8 +39,8 @@ struct session;
 
 /* NULL when out of memory. o is copied (the lists in it are not); l must outlive the session. Signals INT, TERM and HUP are blocked from session_begin() on. */
 struct session *session_new(const struct watch_options *o, const struct session_listener *l);
-/* Before session_prepare(): these targets, one at least, in place of the options' one. From a call of the listener, or of session_fd_add()'s fn: these from now on; who is watched
- * already stays so until it ends. 0, or as targets_new(); nothing is changed then. */
+/* Before session_prepare(): these targets, one at least, in place of the options' one. From a call of the listener, or of session_fd_add()'s fn: these from now on. Who came by a
+ * target that is not among them any more, and is meant by none of them, is let go at the end of the interval, which tells that it ended (`alive` is false). 0, or as targets_new(); nothing is changed then. */
 int session_targets(struct session *s, const struct target_spec *specs, int len, char *why, size_t why_len);
 /* Finds the targets (starts the command), loads and attaches the programs. EXIT_DONE, or the exit status to end with; what was wrong is logged. */
 int session_prepare(struct session *s);
