@@ -559,6 +559,63 @@ def test_endpoint_that_hangs(serve, receiver, sleeper):
     assert intervals[-1] >= len(intervals) >= 10
 
 
+def reload(s, old, new):
+    """Another configuration, which it has read when this returns."""
+    config, before = s.folder / "stakeout.yaml", s.said().count("read anew")
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+    s.process.send_signal(signal.SIGHUP)
+    s.wait("the reload", lambda: s.said().count("read anew") > before)
+
+
+def longest_interval(folder):
+    """Of those recorded, in seconds; and that none is missing."""
+    (path,) = (folder / "r").iterdir()
+    intervals = [i for i in map(json.loads, path.read_text().splitlines()) if i["kind"] == "interval"]
+    assert [i["seq"] for i in intervals] == list(range(len(intervals)))
+    return max(i["end_s"] - i["start_s"] for i in intervals)
+
+
+CLOSE_S = 5  # what an output takes at most to come to its end
+
+
+def test_reload_moves_what_waits(serve, receiver, sleeper, tmp_path):
+    """Another endpoint while the first one hangs: all that waits goes there, in order, with new labels from then on, and no interval waited for it."""
+    r, good = receiver(answer=lambda n: None), receiver()
+    s = serve([sleeper.pid], otlp={"endpoint": f"http://127.0.0.1:{r.port}", "queue": 1000, "timeout": "60s"},
+              more=f"labels: {{turn: first}}\nrecordings: {{directory: {tmp_path}/r, compress: false}}\n")
+    s.wait("a request", lambda: r.seen)
+    s.wait_lines(8)
+    reload(s, "turn: first", "turn: second")
+    s.wait_lines(s.lines() + 3)
+    assert len(r.seen) == 1  # which is not asked twice for labels' sake
+    reload(s, f"endpoint: http://127.0.0.1:{r.port}", f"endpoint: http://127.0.0.1:{good.port}")
+    s.wait("what waited", lambda: len(good.taken) >= 12)
+    s.wait_lines(s.lines() + 2)
+    s.end()
+    pushed, written = good.requests(), read(s.file)
+    assert [p.intervals for p in pushed] == sorted({w.intervals for w in written})
+    turns = [p.observer.attributes["turn"] for p in pushed]
+    assert turns == sorted(turns) and set(turns) == {"first", "second"}
+    assert longest_interval(tmp_path) < 0.8 * CLOSE_S
+
+
+def test_reload_without_an_endpoint(serve, receiver, sleeper, tmp_path):
+    """It is let go of in its own time, while intervals go on; what could not be sent is told then."""
+    r = receiver(answer=lambda n: None)
+    s = serve([sleeper.pid], otlp={"endpoint": f"http://127.0.0.1:{r.port}", "timeout": "60s"},
+              more=f"recordings: {{directory: {tmp_path}/r, compress: false}}\n")
+    s.wait("a request", lambda: r.seen)
+    reload(s, f"endpoint: http://127.0.0.1:{r.port}", "file_size: 1M")
+    lines = s.lines()
+    assert "were not sent" not in s.said()
+    s.wait("its end", lambda: "requests were not sent" in s.said())
+    assert s.lines() > lines + 10
+    s.end()
+    assert longest_interval(tmp_path) < 0.8 * CLOSE_S
+
+
 @pytest.mark.parametrize("url", ["ftp://x", "127.0.0.1:4318", "http://", "http://a b/", "http://x:99999", "http://x/?a=b"])
 def test_bad_endpoint(stakeout, sleeper, url):
     config = stakeout.folder / "c.yaml"

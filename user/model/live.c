@@ -191,6 +191,7 @@ int live_copy(struct live *into, const struct live *from)
 	into->interval_s = from->interval_s;
 	into->intervals = from->intervals;
 	into->forgotten = from->forgotten;
+	into->unrecorded = from->unrecorded;
 	into->observer = from->observer;
 	into->observer_last = from->observer_last;
 	return err;

@@ -25,6 +25,7 @@ struct live {
 	double now_s, interval_s; /* end and length of the newest interval */
 	uint64_t intervals;
 	uint64_t forgotten; /* agents */
+	uint64_t unrecorded; /* intervals that could not be written into a recording, as the daemon counts them */
 	struct observer_data observer, observer_last; /* of all intervals, of the newest */
 	int cap;
 };

@@ -14,7 +14,7 @@
 #include "serve/recordings.h"
 #include "watch/session.h"
 
-#define KEEP_S 120 /* agents that have ended are told of for so long: two scrapes a minute apart see their last figures */
+#define KEEP_S 120 /* agents that have ended are told of for so long at least: two scrapes a minute apart see their last figures */
 
 struct daemon {
 	const char *path; /* of the configuration */
@@ -64,6 +64,19 @@ static int on_agent(void *ctx, const struct agent_info *a)
 	return live_err(err);
 }
 
+static void recordings_tell(struct daemon *d, const struct interval_data *i, const struct stacks *stacks)
+{
+	uint64_t missed = recordings_missed(d->recordings);
+
+	recordings_interval(d->recordings, &d->live.header, i, stacks);
+	missed = recordings_missed(d->recordings) - missed;
+	if (!missed)
+		return;
+	pthread_mutex_lock(&d->lock);
+	d->live.unrecorded += missed;
+	pthread_mutex_unlock(&d->lock);
+}
+
 static int on_interval(void *ctx, const struct interval_data *i, const struct stacks *stacks)
 {
 	struct daemon *d = ctx;
@@ -73,7 +86,7 @@ static int on_interval(void *ctx, const struct interval_data *i, const struct st
 	err = live_interval(&d->live, i);
 	pthread_mutex_unlock(&d->lock);
 	if (d->recordings)
-		recordings_interval(d->recordings, &d->live.header, i, stacks);
+		recordings_tell(d, i, stacks);
 	if (!err)
 		outputs_interval(&d->outputs);
 	return live_err(err);
@@ -140,6 +153,14 @@ static void targets_await(struct config *c)
 		c->targets[i].awaited = true;
 }
 
+/* For how long agents that have ended are told of: two pushes are at most otlp.interval and an interval apart, see otlp_teller_due(), and each sees all who were there since the last. */
+static double keep_s(const struct daemon *d, const struct config *c)
+{
+	double pushed_s = c->otlp.interval_s + 2 * d->first->watch.interval_s;
+
+	return pushed_s > KEEP_S ? pushed_s : KEEP_S;
+}
+
 /* The session keeps what it began with, outputs what they were opened with. */
 static void config_replace(struct daemon *d, struct config *fresh)
 {
@@ -152,6 +173,9 @@ static void config_replace(struct daemon *d, struct config *fresh)
 		d->old[d->old_len++] = d->config;
 	}
 	d->config = fresh;
+	pthread_mutex_lock(&d->lock);
+	d->live.keep_s = keep_s(d, fresh);
+	pthread_mutex_unlock(&d->lock);
 	c = context_of(d);
 	outputs_change(&d->outputs, &c);
 	for (int i = 0; i < d->old_len; i++)
@@ -246,7 +270,7 @@ int daemon_run(const char *path)
 	if (config_load(path, &d.config, why, sizeof(why)))
 		return log_err(0, "%s", why), EXIT_USAGE;
 	d.first = d.config;
-	live_init(&d.live, KEEP_S);
+	live_init(&d.live, keep_s(&d, d.config));
 	status = run(&d);
 	outputs_close(&d.outputs);
 	recordings_close(d.recordings);

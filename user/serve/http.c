@@ -380,4 +380,4 @@ static void http_close(void *output)
 	http_free(output);
 }
 
-const struct output_kind http_output = {"http", http_open, http_interval, http_close};
+const struct output_kind http_output = {.name = "http", .open = http_open, .interval = http_interval, .close = http_close};

@@ -22,33 +22,60 @@ static void host_id_read(char *id, size_t len)
 	id[n] = '\0';
 }
 
-int otlp_teller_init(struct otlp_teller *t, const struct output_context *c)
-{
-	*t = (struct otlp_teller){ .live = c->live, .every_s = c->config->otlp.interval_s };
-	host_id_read(t->host_id, sizeof(t->host_id));
-	t->labels = calloc((size_t)c->config->labels_len + 1, sizeof(*t->labels));
-	for (int i = 0; t->labels && i < c->config->labels_len; i++) {
-		struct otlp_label *l = &t->labels[t->labels_len++];
-
-		l->name = strdup(c->config->labels[i].name);
-		l->value = strdup(c->config->labels[i].value);
-		if (!l->name || !l->value) {
-			otlp_teller_fini(t);
-			return -ENOMEM;
-		}
-	}
-	t->next_s = c->live->now_s + t->every_s;
-	t->told = c->live->intervals;
-	return t->labels ? 0 : -ENOMEM;
-}
-
-void otlp_teller_fini(struct otlp_teller *t)
+static void labels_free(struct otlp_teller *t)
 {
 	for (int i = 0; i < t->labels_len; i++) {
 		free((char *)t->labels[i].name);
 		free((char *)t->labels[i].value);
 	}
 	free(t->labels);
+}
+
+/* 0 or -ENOMEM: none then. */
+static int labels_copy(struct otlp_teller *t, const struct config *c)
+{
+	t->labels_len = 0;
+	t->labels = calloc((size_t)c->labels_len + 1, sizeof(*t->labels));
+	for (int i = 0; t->labels && i < c->labels_len; i++) {
+		struct otlp_label *l = &t->labels[t->labels_len++];
+
+		l->name = strdup(c->labels[i].name);
+		l->value = strdup(c->labels[i].value);
+		if (!l->name || !l->value) {
+			labels_free(t);
+			t->labels = NULL;
+		}
+	}
+	return t->labels ? 0 : -ENOMEM;
+}
+
+int otlp_teller_init(struct otlp_teller *t, const struct output_context *c)
+{
+	*t = (struct otlp_teller){ .live = c->live, .every_s = c->config->otlp.interval_s };
+	host_id_read(t->host_id, sizeof(t->host_id));
+	t->next_s = c->live->now_s + t->every_s;
+	t->told = c->live->intervals;
+	return labels_copy(t, c->config);
+}
+
+int otlp_teller_change(struct otlp_teller *t, const struct config *c)
+{
+	struct otlp_teller fresh = *t;
+	int err = labels_copy(&fresh, c);
+
+	if (err)
+		return err;
+	fresh.every_s = c->otlp.interval_s;
+	if (fresh.next_s > fresh.live->now_s + fresh.every_s)
+		fresh.next_s = fresh.live->now_s + fresh.every_s;
+	labels_free(t);
+	*t = fresh;
+	return 0;
+}
+
+void otlp_teller_fini(struct otlp_teller *t)
+{
+	labels_free(t);
 	otlp_peaks_reset(&t->peaks);
 	*t = (struct otlp_teller){ 0 };
 }

@@ -20,6 +20,8 @@ struct otlp_teller {
 
 /* 0 or -ENOMEM. */
 int otlp_teller_init(struct otlp_teller *t, const struct output_context *c);
+/* Other labels and distances from now on; the next request is due no later than it was. 0 or -ENOMEM (nothing changes). */
+int otlp_teller_change(struct otlp_teller *t, const struct config *c);
 void otlp_teller_fini(struct otlp_teller *t);
 /* Takes in the newest interval, and says whether it is one to tell at: every `every_s`, as exactly as intervals allow. */
 bool otlp_teller_due(struct otlp_teller *t);

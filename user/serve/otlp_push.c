@@ -19,6 +19,7 @@ struct otlp_push {
 	struct otlp_teller teller;
 	struct otlp_sender *sender;
 	double close_s;
+	bool leaving;
 };
 
 /* "http://HOST[:PORT][/PATH]" becomes that of its metrics, which is the caller's. NULL: not one, why says so. */
@@ -57,29 +58,44 @@ static bool headers_ok(const struct config_otlp *o, char *why, size_t why_len)
 	return true;
 }
 
+/* *ret borrows of o, and has a URL to be freed. 0, or negative errno and why. */
+static int options_of(const struct config_otlp *o, struct otlp_sender_options *ret, char **ret_url, char *why, size_t why_len)
+{
+	*ret = (struct otlp_sender_options){
+		.headers = o->headers, .headers_len = o->headers_len, .timeout_s = o->timeout_s, .queue = o->queue
+	};
+	*ret_url = metrics_url(o->endpoint, why, why_len);
+	if (!*ret_url || !headers_ok(o, why, why_len))
+		return *why ? -EINVAL : -ENOMEM;
+	ret->url = *ret_url;
+	return 0;
+}
+
+static double close_s(const struct config_otlp *o)
+{
+	return o->timeout_s < CLOSE_S ? o->timeout_s : CLOSE_S;
+}
+
 static int otlp_push_open(const struct output_context *c, void **ret, char *why, size_t why_len)
 {
 	const struct config_otlp *o = &c->config->otlp;
-	struct otlp_sender_options options = {
-		.headers = o->headers, .headers_len = o->headers_len, .timeout_s = o->timeout_s, .queue = o->queue
-	};
+	struct otlp_sender_options options;
 	_cleanup_free_ char *url = NULL;
 	struct otlp_push *p;
-	int err = -ENOMEM;
+	int err;
 
 	*ret = NULL;
 	if (!o->endpoint)
 		return 0;
-	url = metrics_url(o->endpoint, why, why_len);
-	if (!url || !headers_ok(o, why, why_len))
-		return *why ? -EINVAL : -ENOMEM;
-	options.url = url;
+	err = options_of(o, &options, &url, why, why_len);
+	if (err)
+		return err;
 	p = calloc(1, sizeof(*p));
 	if (!p || curl_global_init(CURL_GLOBAL_DEFAULT)) {
 		free(p);
 		return -ENOMEM;
 	}
-	p->close_s = o->timeout_s < CLOSE_S ? o->timeout_s : CLOSE_S;
+	p->close_s = close_s(o);
 	err = otlp_teller_init(&p->teller, c);
 	if (!err)
 		p->sender = otlp_sender_new(&options, &err);
@@ -116,13 +132,46 @@ static int otlp_push_interval(void *output, char *why, size_t why_len)
 	return err ? err : otlp_sender_state(p->sender, why, why_len);
 }
 
+/* What waits stays, and goes where the new configuration says. */
+static int otlp_push_change(void *output, const struct output_context *c, char *why, size_t why_len)
+{
+	const struct config_otlp *o = &c->config->otlp;
+	struct otlp_push *p = output;
+	struct otlp_sender_options options;
+	_cleanup_free_ char *url = NULL;
+	int err;
+
+	if (!o->endpoint)
+		return 1;
+	err = options_of(o, &options, &url, why, why_len);
+	if (!err)
+		err = otlp_sender_change(p->sender, &options);
+	if (!err)
+		err = otlp_teller_change(&p->teller, c->config);
+	if (!err)
+		p->close_s = close_s(o);
+	return err;
+}
+
+static bool otlp_push_leave(void *output)
+{
+	struct otlp_push *p = output;
+
+	if (!p->leaving) {
+		p->leaving = true;
+		if (otlp_teller_behind(&p->teller) && request_put(p))
+			log_err(-ENOMEM, "OTLP push: the last request");
+		otlp_sender_end(p->sender, p->close_s);
+	}
+	return otlp_sender_ended(p->sender);
+}
+
 static void otlp_push_close(void *output)
 {
 	struct otlp_push *p = output;
 	uint64_t lost;
 
-	if (otlp_teller_behind(&p->teller) && request_put(p))
-		log_err(-ENOMEM, "OTLP push: the last request");
+	otlp_push_leave(p);
 	lost = otlp_sender_close(p->sender, p->close_s);
 	if (lost)
 		log_warn("OTLP push: %llu requests were not sent", (unsigned long long)lost);
@@ -132,5 +181,6 @@ static void otlp_push_close(void *output)
 }
 
 const struct output_kind otlp_push_output = {
-	.name = "OTLP push", .open = otlp_push_open, .interval = otlp_push_interval, .close = otlp_push_close
+	.name = "OTLP push", .open = otlp_push_open, .interval = otlp_push_interval, .change = otlp_push_change, .leave = otlp_push_leave,
+	.close = otlp_push_close
 };

@@ -55,7 +55,7 @@ struct otlp_sender {
 	char why[512];
 	double not_before_s; /* by the monotonic clock */
 	double backoff_s; /* 0: the last attempt went well */
-	bool closing;
+	bool closing, over; /* over: the thread is at its end */
 	double close_by_s;
 	CURLM *multi; /* the thread's own, but for curl_multi_wakeup() */
 	CURL *easy; /* the thread's own, as what follows */
@@ -202,17 +202,17 @@ static size_t body_take(char *data, size_t size, size_t n, void *ctx)
 	return len; /* the rest is read and forgotten */
 }
 
-static bool too_late(struct otlp_sender *s)
+static bool cut_short(struct otlp_sender *s)
 {
 	bool late;
 
 	pthread_mutex_lock(&s->lock);
-	late = s->closing && now_s() >= s->close_by_s;
+	late = s->next_target || (s->closing && now_s() >= s->close_by_s);
 	pthread_mutex_unlock(&s->lock);
 	return late;
 }
 
-/* As curl_easy_perform(), but otlp_sender_close() can end it. */
+/* As curl_easy_perform(), but otlp_sender_end() and another target end it. */
 static CURLcode transfer(struct otlp_sender *s)
 {
 	CURLcode result = CURLE_ABORTED_BY_CALLBACK;
@@ -221,7 +221,7 @@ static CURLcode transfer(struct otlp_sender *s)
 
 	if (curl_multi_add_handle(s->multi, s->easy) != CURLM_OK)
 		return CURLE_OUT_OF_MEMORY;
-	while (running && !too_late(s)) {
+	while (running && !cut_short(s)) {
 		if (curl_multi_perform(s->multi, &running) != CURLM_OK)
 			break;
 		if (running)
@@ -402,6 +402,7 @@ static void *run(void *ctx)
 	pthread_mutex_lock(&s->lock);
 	while (step(s))
 		;
+	s->over = true;
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
 }
@@ -461,15 +462,32 @@ struct otlp_sender *otlp_sender_new(const struct otlp_sender_options *o, int *re
 	return NULL;
 }
 
+/* But for the length of the queue. */
+static bool target_same(const struct target *a, const struct target *b)
+{
+	const struct curl_slist *x = a->headers, *y = b->headers;
+
+	for (; x && y && !strcmp(x->data, y->data); x = x->next)
+		y = y->next;
+	return !x && !y && !strcmp(a->url, b->url) && a->timeout_s == b->timeout_s;
+}
+
 int otlp_sender_change(struct otlp_sender *s, const struct otlp_sender_options *o)
 {
-	struct target *t = target_new(o);
+	struct target *t = target_new(o), *now;
 
 	if (!t)
 		return -ENOMEM;
 	pthread_mutex_lock(&s->lock);
-	target_free(s->next_target);
-	s->next_target = t;
+	now = s->next_target ? s->next_target : s->target;
+	if (target_same(now, t)) { /* what is under way need not be sent twice */
+		now->queue = t->queue;
+		target_free(t);
+	} else {
+		target_free(s->next_target);
+		s->next_target = t;
+	}
+	queue_trim(s, o->queue, 0);
 	pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
 	return 0;
@@ -497,16 +515,32 @@ int otlp_sender_state(struct otlp_sender *s, char *why, size_t why_len)
 	return err;
 }
 
+void otlp_sender_end(struct otlp_sender *s, double within_s)
+{
+	pthread_mutex_lock(&s->lock);
+	if (!s->closing)
+		s->close_by_s = now_s() + within_s;
+	s->closing = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+	curl_multi_wakeup(s->multi);
+}
+
+bool otlp_sender_ended(struct otlp_sender *s)
+{
+	bool over;
+
+	pthread_mutex_lock(&s->lock);
+	over = s->over;
+	pthread_mutex_unlock(&s->lock);
+	return over;
+}
+
 uint64_t otlp_sender_close(struct otlp_sender *s, double within_s)
 {
 	uint64_t lost;
 
-	pthread_mutex_lock(&s->lock);
-	s->closing = true;
-	s->close_by_s = now_s() + within_s;
-	pthread_cond_signal(&s->wake);
-	pthread_mutex_unlock(&s->lock);
-	curl_multi_wakeup(s->multi);
+	otlp_sender_end(s, within_s);
 	pthread_join(s->thread, NULL);
 	lost = s->counts.queued;
 	sender_free(s);

@@ -7,6 +7,7 @@
 #ifndef STAKEOUT_SERVE_OTLP_SENDER_H
 #define STAKEOUT_SERVE_OTLP_SENDER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,14 +25,18 @@ struct otlp_sender_options { /* copied */
 
 /* NULL, with *ret_err: -ENOMEM or what starting the thread met. */
 struct otlp_sender *otlp_sender_new(const struct otlp_sender_options *o, int *ret_err);
-/* From the next attempt on, which is made at once; what waits stays. 0 or -ENOMEM (nothing changes). */
+/* From now on: an attempt under way at another endpoint is given up, and made anew; what waits stays. 0 or -ENOMEM (nothing changes). */
 int otlp_sender_change(struct otlp_sender *s, const struct otlp_sender_options *o);
 /* Takes over a request, packed, that lies in malloc()'s memory. 0 or -ENOMEM. */
 int otlp_sender_put(struct otlp_sender *s, uint8_t *bytes, size_t len);
 void otlp_sender_counts(struct otlp_sender *s, struct otlp_push_counts *ret);
 /* How the newest attempt went: 0, or a negative errno and why, one line. */
 int otlp_sender_state(struct otlp_sender *s, char *why, size_t why_len);
-/* Each request that waits is tried once more, until one fails or within_s is over. Returns how many are lost with it. */
+/* Each request that waits is tried once more from now on, until one fails or within_s is over; nothing is to be put any more. Nobody waits for it. */
+void otlp_sender_end(struct otlp_sender *s, double within_s);
+/* Whether that is over. */
+bool otlp_sender_ended(struct otlp_sender *s);
+/* As otlp_sender_end(), unless that has been called, and waits for it. Returns how many requests are lost. */
 uint64_t otlp_sender_close(struct otlp_sender *s, double within_s);
 
 #endif

@@ -4,6 +4,7 @@
 #define STAKEOUT_SERVE_OUTPUT_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "model/live.h"
@@ -22,7 +23,13 @@ struct output_kind {
 	/* A new interval is in live. Called in the loop, which may read live without the lock: it must not wait for anybody. 0, or a negative errno and
 	 * why, one line: told once until it works again; called again with the next interval. NULL: nothing to do. */
 	int (*interval)(void *output, char *why, size_t why_len);
-	/* The last interval is in live. */
+	/* Another configuration from now on. Called in the loop, as interval. 0; 1: that asks for none; or negative errno, as open: it goes on as it was then. NULL: it is closed, and
+	 * another one opened. */
+	int (*change)(void *output, const struct output_context *c, char *why, size_t why_len);
+	/* It is not asked for any more, and is to come to its end without anybody waiting for it. Called in the loop, with each interval until it returns true: then
+	 * close() has nothing to wait for. NULL: close() never has. */
+	bool (*leave)(void *output);
+	/* The last interval is in live, unless it has left. */
 	void (*close)(void *output);
 };
 

@@ -2,6 +2,7 @@
 #include "serve/outputs.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/log.h"
@@ -18,6 +19,12 @@ static const struct {
 	{ &otlp_push_output, CONFIG_OTLP },
 };
 _Static_assert(ARRAY_SIZE(rows) <= OUTPUTS_MAX, "a slot each");
+
+struct output_leaving {
+	struct output_leaving *next;
+	const struct output_kind *kind;
+	void *output;
+};
 
 /* By the context that the slot has. */
 static int slot_open(struct outputs *o, size_t i)
@@ -52,6 +59,20 @@ int outputs_open(struct outputs *o, const struct output_context *c)
 	return first;
 }
 
+/* Closes those that are at their end; all: that is waited for. */
+static void leaving_look(struct outputs *o, bool all)
+{
+	for (struct output_leaving **at = &o->leaving, *l; (l = *at);) {
+		if (!all && !l->kind->leave(l->output)) {
+			at = &l->next;
+			continue;
+		}
+		l->kind->close(l->output);
+		*at = l->next;
+		free(l);
+	}
+}
+
 void outputs_interval(struct outputs *o)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -70,6 +91,7 @@ void outputs_interval(struct outputs *o)
 			log_info("%s: works again", rows[i].kind->name);
 		s->ailing = err;
 	}
+	leaving_look(o, false);
 }
 
 static void slot_close(struct outputs *o, size_t i)
@@ -79,6 +101,41 @@ static void slot_close(struct outputs *o, size_t i)
 	o->slots[i] = (struct output_slot){};
 }
 
+/* Nobody waits, unless there is no memory to remember it by. */
+static void slot_leave(struct outputs *o, size_t i)
+{
+	struct output_slot *s = &o->slots[i];
+	struct output_leaving *l = NULL;
+
+	if (s->output && rows[i].kind->leave && !rows[i].kind->leave(s->output))
+		l = malloc(sizeof(*l));
+	if (l) {
+		*l = (struct output_leaving){ o->leaving, rows[i].kind, s->output };
+		o->leaving = l;
+		s->output = NULL;
+	}
+	slot_close(o, i);
+}
+
+/* Whether the output is there and goes on. */
+static bool slot_change(struct outputs *o, size_t i, const struct output_context *c)
+{
+	struct output_slot *s = &o->slots[i];
+	char why[512] = "";
+	int err;
+
+	if (!s->output || !rows[i].kind->change)
+		return false;
+	err = rows[i].kind->change(s->output, c, why, sizeof(why));
+	if (err > 0)
+		return false;
+	if (err)
+		log_err(*why ? 0 : err, "%s: it goes on as it was%s%s", rows[i].kind->name, *why ? ": " : "", why);
+	else
+		s->context = *c;
+	return true;
+}
+
 void outputs_change(struct outputs *o, const struct output_context *c)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -86,7 +143,9 @@ void outputs_change(struct outputs *o, const struct output_context *c)
 
 		if (s->output && config_same(s->context.config, c->config, rows[i].section))
 			continue;
-		slot_close(o, i);
+		if (slot_change(o, i, c))
+			continue;
+		slot_leave(o, i);
 		s->context = *c;
 		slot_open(o, i);
 	}
@@ -104,13 +163,5 @@ void outputs_close(struct outputs *o)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		slot_close(o, i);
-}
-
-int outputs_count(const struct outputs *o)
-{
-	int n = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		n += o->slots[i].output != NULL;
-	return n;
+	leaving_look(o, true);
 }

@@ -14,6 +14,7 @@ struct outputs { /* zero-initialised: none are open */
 		bool ailing; /* it failed, and that has been told */
 		bool missing; /* it could not be opened: it is tried again */
 	} slots[OUTPUTS_MAX];
+	struct output_leaving *leaving; /* no longer asked for, but not at its end yet */
 };
 
 /* Opens all that the configuration asks for. What can't be opened is told, by its last line in why, and tried again with each interval. 0, or the first negative errno. */
@@ -25,7 +26,5 @@ void outputs_change(struct outputs *o, const struct output_context *c);
 /* Whether an output still uses it. */
 bool outputs_use(const struct outputs *o, const struct config *c);
 void outputs_close(struct outputs *o);
-/* How many are open. */
-int outputs_count(const struct outputs *o);
 
 #endif

@@ -186,4 +186,5 @@ static void textfile_close(void *output)
 	textfile_free(t);
 }
 
-const struct output_kind textfile_output = {"textfile", textfile_open, textfile_interval, textfile_close};
+const struct output_kind textfile_output = {
+        .name = "textfile", .open = textfile_open, .interval = textfile_interval, .close = textfile_close};

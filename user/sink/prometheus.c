@@ -445,6 +445,8 @@ static void observer_put(struct prometheus_page *b)
 		        "CPU time of its programs in the kernel, as the kernel measured it", REAL(o->bpf_s));
 	single_put(b, "observer_resident_memory_bytes", FAMILY_GAUGE, "bytes", "resident memory of stakeout itself",
 	        COUNT(l->observer_last.rss_bytes));
+	single_put(b, "recording_intervals_missed", FAMILY_COUNTER, "", "intervals that could not be written into a recording",
+	        COUNT(l->unrecorded));
 	single_put(b, "observer_records", FAMILY_COUNTER, "", "records taken from the kernel", COUNT(o->records));
 
 	family_begin(b, &f, "observer_lost", FAMILY_COUNTER, "", "what was missed, by reason");

@@ -635,11 +635,6 @@ uint64_t session_start_ns(const struct session *s)
 	return s->start_ns;
 }
 
-uint64_t session_intervals(const struct session *s)
-{
-	return s->seq;
-}
-
 void session_free(struct session *s)
 {
 	if (!s)

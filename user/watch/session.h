@@ -58,8 +58,6 @@ struct recording *session_view(const struct session *s);
 void session_view_free(struct recording *r);
 /* When watching began (CLOCK_MONOTONIC): the header's start. */
 uint64_t session_start_ns(const struct session *s);
-/* Intervals told so far. */
-uint64_t session_intervals(const struct session *s);
 /* Says so when a command that was started outlives the watching. */
 void session_free(struct session *s);
 
