@@ -28,7 +28,8 @@ CXXFLAGS ?= $(if $(DEBUG),-O0,-O2) -g
 CXXFLAGS_ALL = -std=c++17 -fno-exceptions -fno-rtti -Wall -Wextra -Iinclude -Iuser $(CXXFLAGS) $(if $(SAN),$(SAN_FLAGS))
 SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LIBS := -lbpf -ldw -lelf -liberty -llzma -lz -ljansson -lprotobuf-c -lcyaml -lyaml -lmicrohttpd -lcurl -lncursesw -lsimdjson -lstdc++ -lpthread -lm
-BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf
+# vmlinux.h has the kernel side's types: the C library's are kept out, whose asm/ is not found for this target (but on machines with gcc-multilib).
+BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf -D_LINUX_TYPES_H
 
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 USER_SRC := $(wildcard user/*/*.c user/*/*.cc)

@@ -9,8 +9,8 @@
  * A free is told at its entry, while the block is still taken, an allocation at its return, when it is the caller's: so in the order of time no block is
  * given twice, whatever the other threads do. A reallocation is a free at its entry, which is taken back if it fails.
  */
-#include "heap_probe.h"
 #include "stack.bpf.h"
+#include "heap_probe.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
