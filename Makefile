@@ -180,7 +180,9 @@ UNITS := $(wildcard tools/systemd/*.service)
 CONFIG := $(wildcard tools/systemd/stakeout.yaml)
 PREFIXED := $(DESTDIR)$(prefix)
 
-install: all man ## install into $(DESTDIR)$(prefix), the daemon's configuration into $(DESTDIR)$(sysconfdir)
+install: ## install into $(DESTDIR)$(prefix), the daemon's configuration into $(DESTDIR)$(sysconfdir)
+	$(Q)tools/install-deps build
+	$(Q)$(MAKE) --no-print-directory all man
 	install -D -m 755 $(O)/stakeout $(PREFIXED)/bin/stakeout
 	$(foreach page,$(MAN),install -D -m 644 $(page) $(PREFIXED)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
 	install -D -m 644 $(O)/completions/stakeout.bash $(PREFIXED)/share/bash-completion/completions/stakeout
@@ -201,7 +203,9 @@ uninstall: ## remove what install put there, but for a configuration that was ch
 VERSION = $(shell sed -n 's/.*STAKEOUT_VERSION "\(.*\)"/\1/p' include/version.h)
 DEB_TREE := $(O)/deb/tree
 SINCE = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),$(shell date +%s))
-deb: all man ## make a Debian package of what is built (build/deb)
+deb: ## make a Debian package (build/deb)
+	$(Q)tools/install-deps build deb
+	$(Q)$(MAKE) --no-print-directory all man
 	$(Q)rm -rf $(O)/deb
 	$(Q)mkdir -p $(DEB_TREE)
 	$(Q)cp -r tools/debian $(DEB_TREE)/debian
