@@ -22,19 +22,25 @@ def say(process, word="\n"):
     process.stdin.flush()
 
 
+def runtime(pid):
+    """The file of the process's runtime: its program, or a library, as Debian's Node is one."""
+    paths = re.findall(r" (/\S+)$", Path(f"/proc/{pid}/maps").read_text(), re.M)
+    return next((path for path in paths if Path(path).name.startswith("libnode.")), os.readlink(f"/proc/{pid}/exe"))
+
+
 def mappings(pid, what):
-    """(start, end, offset) of the mappings of a process's own program: "x" for its code, "w" for its variables."""
-    exe = os.readlink(f"/proc/{pid}/exe")
+    """(start, end, offset) of the mappings of a process's runtime: "x" for its code, "w" for its variables."""
+    file = runtime(pid)
     for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
         span, access, offset, _, _, *path = line.split(None, 5)
-        if path == [exe] and what in access:
+        if path == [file] and what in access:
             yield *(int(n, 16) for n in span.split("-")), int(offset, 16)
 
 
 def changed(pid):
-    """How many bytes of the process's code differ from those in its program's file: breakpoints."""
+    """How many bytes of the runtime's code in the process differ from those in its file: breakpoints."""
     count = 0
-    with open(f"/proc/{pid}/exe", "rb") as file, open(f"/proc/{pid}/mem", "rb") as memory:
+    with open(runtime(pid), "rb") as file, open(f"/proc/{pid}/mem", "rb") as memory:
         for start, end, offset in mappings(pid, "x"):
             file.seek(offset)
             memory.seek(start)
