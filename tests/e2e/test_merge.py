@@ -5,7 +5,9 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
+import time
 
 import make_fleet
 import make_recording as make
@@ -255,6 +257,34 @@ def test_standard_output(fleet, tmp_path):
     with open(tmp_path / "out", "wb") as f:
         subprocess.run([STAKEOUT, "merge", *paths, "-q", "-o", "-"], stdout=f, check=True)
     assert_sums(tmp_path / "out", sums)
+
+
+@pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("before", [None, b"what was there\n"])
+def test_ended_by_a_signal_it_leaves_nothing(fleet, tmp_path, signo, before):
+    """Neither a part of the sum nor anything beside it; what had the name keeps it."""
+    out = tmp_path / "out.ndjson"
+    if before:
+        out.write_bytes(before)
+    process = subprocess.Popen([STAKEOUT, "merge", "-", *map(str, fleet[0][1:]), "--force", "-o", out], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with open(fleet[0][0], "rb") as f:
+        process.stdin.write(f.readline())  # and waits for the rest
+    process.stdin.flush()
+    opened = lambda: [t for t in map(os.readlink, (e.path for e in os.scandir(f"/proc/{process.pid}/fd"))) if t.startswith(str(tmp_path))]
+    while not opened():  # what it writes to
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signo)
+    assert process.wait() == -signo
+    process.stdin.close()
+    assert [p.name for p in tmp_path.iterdir()] == (["out.ndjson"] if before else [])
+    assert not before or out.read_bytes() == before
+
+
+def test_many_hosts_apart_take_little_memory(tmp_path):
+    """The result has an agent a host, of which each interval has all."""
+    paths = make_fleet.write(tmp_path, 200, 12)
+    assert peak_kib(STAKEOUT, "merge", *paths, "-q", "--apart", "--threads", "2", "-o", "/dev/null") >> 10 < 60
 
 
 def test_memory_does_not_grow_with_length(tmp_path):

@@ -14,7 +14,7 @@
 #include "model/fleet_parts.h"
 
 #define SLOTS_MAX 256 /* of a window */
-#define SLOTS_FIRST 8 /* until it is known how large they are */
+#define SLOTS_FIRST 1 /* until it is known how large they are; then up to twice as many a window, since the first ones may be of few hosts */
 
 struct source {
 	const char *path;
@@ -392,6 +392,7 @@ static int sweep(struct fleet *f)
 			err = window_write(f);
 		/* Each thread has slots of nearly the size of their sum. */
 		width = f->options->window_bytes / (f->slot_bytes * (size_t)f->options->threads);
+		width = width > 2 * (size_t)f->width ? 2 * (size_t)f->width : width;
 		f->width = width < 1 ? 1 : width > SLOTS_MAX ? SLOTS_MAX : (int)width;
 	}
 	return err;

@@ -64,7 +64,7 @@ static int agent_find(const struct recording_reader *r, int id)
 
 static int agents_grow(struct recording_reader *r)
 {
-	int cap = r->agents_cap ? r->agents_cap * 2 : 16;
+	int cap = r->agents_cap ? r->agents_cap * 2 : 2;
 	struct recording_agent *agents = reallocarray(r->rec.agents, (size_t)cap, sizeof(*agents));
 	uint64_t *checks;
 	bool *announced;
