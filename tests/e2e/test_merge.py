@@ -281,12 +281,6 @@ def test_ended_by_a_signal_it_leaves_nothing(fleet, tmp_path, signo, before):
     assert not before or out.read_bytes() == before
 
 
-def test_many_hosts_apart_take_little_memory(tmp_path):
-    """The result has an agent a host, of which each interval has all."""
-    paths = make_fleet.write(tmp_path, 200, 12)
-    assert peak_kib(STAKEOUT, "merge", *paths, "-q", "--apart", "--threads", "2", "-o", "/dev/null") >> 10 < 60
-
-
 def test_memory_does_not_grow_with_length(tmp_path):
     """Ten times the intervals, and ten times the hosts, take little more."""
     def peak(hosts, intervals):
