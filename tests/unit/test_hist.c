@@ -323,6 +323,15 @@ static void memory_in_ordinary_use(void **ctx)
 	assert_true(2 * (3 * bytes_up_to(1e8) + 12 * bytes_up_to(1e6)) < 56 * 1024); /* of 64 KiB an agent */
 }
 
+/* A quantile in seconds lies within half a bucket of the one in nanoseconds, for any scale. */
+static void seconds_are_the_nearest(void **ctx)
+{
+	(void)ctx;
+	for (int scale = HIST_SCALE_MIN; scale <= HIST_SCALE; scale++)
+		assert_true(fabsl(ldexpl(log2l(1e9L), scale) - hist_seconds_shift(scale)) <= 0.5L);
+	assert_int_equal(hist_seconds_shift(HIST_SCALE), 957);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +345,7 @@ int main(void)
 		cmocka_unit_test(buckets_beyond_32_bits),
 		cmocka_unit_test(set_buckets_checks_the_range),
 		cmocka_unit_test(memory_in_ordinary_use),
+		cmocka_unit_test(seconds_are_the_nearest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

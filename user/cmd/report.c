@@ -300,14 +300,6 @@ static int select_agents(struct recording *r, const char *path, const char *want
 	return -1;
 }
 
-static bool probe_was_on(const struct recording *r, enum probe_id probe)
-{
-	for (int i = 0; i < r->header.probes_len; i++)
-		if (!strcmp(r->header.probes[i].name, probe_infos[probe].name))
-			return !strcmp(r->header.probes[i].state, "on");
-	return false;
-}
-
 /* Whether there are stacks of this kind; else says how to get them. */
 static bool stacks_present(const struct recording *r, const char *path, enum sample_id sample)
 {
@@ -317,7 +309,7 @@ static bool stacks_present(const struct recording *r, const char *path, enum sam
 	pprof_samples(r, present);
 	if (present[sample])
 		return true;
-	if (probe_was_on(r, info->probe) && !full)
+	if (header_probe_on(&r->header, info->probe, false) && !full)
 		log_err(0, "%s: the probe %s was on, but took no stacks of %s", path, probe_infos[info->probe].name, info->name);
 	else
 		log_err(0, "%s: no stacks of %s; they are recorded with --probe +%s%s", path, info->name, probe_infos[info->probe].name, full ? "=full" : "");

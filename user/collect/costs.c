@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define SMOOTH_S 0.4
 #define TRAP_NS 1700 /* of a uprobe: from the breakpoint to the program and back, by a loop of malloc and free with and without one */
 #define TRAPS_A_GC 2 /* begin and end */
 #define TRAPS_A_LOOKUP 2 /* getaddrinfo, freeaddrinfo */
@@ -147,11 +146,6 @@ void costs_init(struct costs *c, double floor_ns, const struct cost_counts *now)
 	}
 }
 
-static double smoothed(double old, double new, double dt_s)
-{
-	return old + (1 - exp(-dt_s / SMOOTH_S)) * (new - old);
-}
-
 /* Over whole seconds, so that each holds the close of an interval, or its share. */
 static void collector_learn(struct costs *c, double dt_s, double records, double cpu_s)
 {
@@ -213,7 +207,7 @@ void costs_tick(struct costs *c, const struct cost_counts *now, enum rung rung, 
 			continue;
 		}
 		bpf_s += n * event_s(c, p, level_of(p, rung), n / dt_s) + dt_s * c->probes[p].strangers_rate;
-		c->event_rate[p] = smoothed(c->event_rate[p], n / dt_s, dt_s);
+		c->event_rate[p] = rate_smoothed(c->event_rate[p], n / dt_s, dt_s);
 		if (p == PROBE_SCHED && rung_infos[rung].sched == SO_DETAIL_SUMMED && n > EVENTS_FEW)
 			c->summed_share += 0.2 * ((sched_records(now) - sched_records(last)) / n - c->summed_share);
 	}
@@ -222,9 +216,9 @@ void costs_tick(struct costs *c, const struct cost_counts *now, enum rung rung, 
 	sock = sock_records(now) - sock_records(last);
 	traps = traps_of(now) - traps_of(last);
 	trapped = now->trapped_s - last->trapped_s;
-	c->rest_records_rate = smoothed(c->rest_records_rate, rest / dt_s, dt_s);
-	c->trap_rate = smoothed(c->trap_rate, traps / dt_s, dt_s);
-	c->trapped_rate = smoothed(c->trapped_rate, trapped / dt_s, dt_s);
+	c->rest_records_rate = rate_smoothed(c->rest_records_rate, rest / dt_s, dt_s);
+	c->trap_rate = rate_smoothed(c->trap_rate, traps / dt_s, dt_s);
+	c->trapped_rate = rate_smoothed(c->trapped_rate, trapped / dt_s, dt_s);
 	collector_learn(c, dt_s, sched + sock + rest, now->cpu_s - last->cpu_s);
 	ret_s[COST_BPF] = bpf_s;
 	ret_s[COST_TRAPS] = traps * TRAP_NS * 1e-9 + trapped;

@@ -64,12 +64,17 @@ char *text_sanitize(char *s)
 
 ssize_t file_read(const char *path, char *buf, size_t size)
 {
+	return file_read_at(AT_FDCWD, path, buf, size);
+}
+
+ssize_t file_read_at(int dir_fd, const char *path, char *buf, size_t size)
+{
 	_cleanup_close_ int fd = -1;
 	size_t len = 0;
 
 	if (!size)
 		return -EINVAL;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	while (len < size - 1) {
@@ -124,6 +129,12 @@ int parse_seconds(const char *s, double min, double max, double *ret)
 		return -ERANGE;
 	*ret = v;
 	return 0;
+}
+
+bool label_name_valid(const char *name)
+{
+	return *name && !strchr("0123456789", *name) && strncmp(name, "__", 2) != 0 &&
+	       !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")];
 }
 
 /* Levenshtein distance of words shorter than 32; longer ones are far from everything. */

@@ -2,6 +2,7 @@
 #ifndef STAKEOUT_UTIL_H
 #define STAKEOUT_UTIL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,10 +36,14 @@ uint64_t clock_ns(void);
 char *text_sanitize(char *s);
 /* Reads a whole small file (a /proc file) into a NUL-terminated buffer of the caller's, NULs within kept. Bytes read or negative errno. */
 ssize_t file_read(const char *path, char *buf, size_t size);
+/* The same of a path from this directory on. */
+ssize_t file_read_at(int dir_fd, const char *path, char *buf, size_t size);
 /* Whole string as a decimal integer within [min, max]: 0, -EINVAL or -ERANGE. */
 int parse_int(const char *s, long long min, long long max, long long *ret);
 /* Seconds (>= min) as decimal fraction, the whole string: 0, -EINVAL or -ERANGE. */
 int parse_seconds(const char *s, double min, double max, double *ret);
+/* A label's name as Prometheus and OpenTelemetry both take it: [a-zA-Z_][a-zA-Z0-9_]*, but none that begins with __. */
+bool label_name_valid(const char *name);
 /* For messages about a mistyped word: " (did you mean 'NAME'?)" in buf when one of the names is near, else "". Returns buf. */
 const char *name_hint(const char *word, const char *const *names, int names_len, char *buf, size_t buf_len);
 

@@ -8,7 +8,7 @@
 #include "abi.h"
 #include "lib/util.h"
 
-#define SMOOTH_S 0.4 /* of rates: short, since a step of the load must be answered within a second */
+#define SMOOTH_S 0.4 /* short, since a step of the load must be answered within a second */
 #define SLOT_S 0.5
 #define SAVED_S 0.5 /* so much time's budget may be saved up: shorter bursts keep full detail */
 #define DEBT_S 10.0 /* what is overdrawn by more than so much time's budget is forgotten: outlays that no rung saves, such as reading symbols */
@@ -96,7 +96,7 @@ double governor_budget(const struct governor *g, double dt_s, double cpu_s)
 	return fmax(g->share * cpu_s, g->floor_rate * dt_s);
 }
 
-static double smoothed(double old, double new, double dt_s)
+double rate_smoothed(double old, double new, double dt_s)
 {
 	return old + (1 - exp(-dt_s / SMOOTH_S)) * (new - old);
 }
@@ -144,8 +144,8 @@ static struct allowance account(struct governor *g, const struct governor_tick *
 	s->dt_s += t->dt_s;
 	s->cost_s += t->cost_s;
 	s->cpu_s += t->cpu_s;
-	g->cost_rate = smoothed(g->cost_rate, t->cost_s / t->dt_s, t->dt_s);
-	g->cpu_rate = smoothed(g->cpu_rate, t->cpu_s / t->dt_s, t->dt_s);
+	g->cost_rate = rate_smoothed(g->cost_rate, t->cost_s / t->dt_s, t->dt_s);
+	g->cpu_rate = rate_smoothed(g->cpu_rate, t->cpu_s / t->dt_s, t->dt_s);
 	a = allowance(g);
 	g->saved_s = fmin(g->saved_s + a.rate * t->dt_s - t->cost_s, SAVED_S * a.rate);
 	g->saved_s = fmax(g->saved_s, -DEBT_S * a.rate);

@@ -75,4 +75,7 @@ double governor_budget(const struct governor *g, double dt_s, double cpu_s);
 /* True when there is a step: *g has the new rung, and why says the reason. */
 bool governor_tick(struct governor *g, const struct governor_tick *t, char why[GOVERNOR_WHY]);
 
+/* A rate, after dt_s in which it was `new`: old rates fade exponentially. */
+double rate_smoothed(double old, double new, double dt_s);
+
 #endif

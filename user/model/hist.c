@@ -54,6 +54,11 @@ double hist_upper(int32_t index, int scale)
 	return exp2(ldexp((double)index + 1, -scale));
 }
 
+int32_t hist_seconds_shift(int scale)
+{
+	return (int32_t)lround(ldexp(log2(1e9), scale));
+}
+
 void hist_init(struct hist *h)
 {
 	memset(h, 0, sizeof(*h));

@@ -43,6 +43,23 @@ void observer_data_lost(struct observer_data *o, const char *reason, uint64_t co
 	o->lost[i].count += count;
 }
 
+uint64_t observer_data_lost_sum(const struct observer_data *o)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < o->losses; i++)
+		sum += o->lost[i].count;
+	return sum;
+}
+
+bool header_probe_on(const struct header_data *h, enum probe_id probe, bool unsaid)
+{
+	for (int i = 0; i < h->probes_len; i++)
+		if (h->probes[i].name && !strcmp(h->probes[i].name, probe_infos[probe].name))
+			return h->probes[i].state && !strcmp(h->probes[i].state, "on");
+	return unsaid;
+}
+
 void observer_data_merge(struct observer_data *into, const struct observer_data *from)
 {
 	if (from->bpf_s >= 0)

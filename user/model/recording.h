@@ -138,6 +138,8 @@ struct observer_data { /* the cost of watching, and what was missed; deltas */
 
 /* Adds to the loss of this name, which is kept as it is; of more than OBSERVER_LOSSES names the last one becomes "other". */
 void observer_data_lost(struct observer_data *o, const char *reason, uint64_t count);
+/* All losses together. */
+uint64_t observer_data_lost_sum(const struct observer_data *o);
 /* into += from; into begins as zero but for bpf_s, which begins as -1. */
 void observer_data_merge(struct observer_data *into, const struct observer_data *from);
 
@@ -160,6 +162,9 @@ struct header_data {
 	const char *const *merged_hosts; /* names of the hosts they were made on */
 	int merged_hosts_len;
 };
+
+/* Whether it says that this probe is on; `unsaid` where it says nothing of it. */
+bool header_probe_on(const struct header_data *h, enum probe_id probe, bool unsaid);
 
 struct interval_data {
 	uint64_t seq;

@@ -58,13 +58,10 @@ int recording_write_header(struct recording_writer *w, const struct header_data 
 	put_fraction(j, "interval_s", h->interval_s);
 	if (h->first_seq)
 		put_u64(j, "first_seq", h->first_seq);
-	memset(w->probe_on, 0, sizeof(w->probe_on));
+	for (int p = 0; p < PROBE_COUNT; p++)
+		w->probe_on[p] = header_probe_on(h, (enum probe_id)p, false);
 	put_open(j, "probes", "[");
 	for (int i = 0; i < h->probes_len; i++) {
-		int probe = probe_find(h->probes[i].name);
-
-		if (probe >= 0)
-			w->probe_on[probe] = !strcmp(h->probes[i].state, "on");
 		put_open(j, NULL, "{");
 		put_string(j, "name", h->probes[i].name);
 		put_string(j, "state", h->probes[i].state);

@@ -66,26 +66,9 @@ struct targets {
 static ssize_t proc_read(const struct targets *t, pid_t pid, const char *file, char *buf, size_t size)
 {
 	char path[64];
-	_cleanup_close_ int fd = -1;
-	size_t len = 0;
 
 	snprintf(path, sizeof(path), "%d/%s", pid, file);
-	fd = openat(t->proc_fd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	while (len < size - 1) {
-		ssize_t n = read(fd, buf + len, size - 1 - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (!n)
-			break;
-		len += n;
-	}
-	buf[len] = 0;
-	return (ssize_t)len;
+	return file_read_at(t->proc_fd, path, buf, size);
 }
 
 static int proc_stat(const struct targets *t, pid_t pid, struct proc *p)

@@ -210,13 +210,6 @@ static int peers_take(const struct load *l, yaml_place list)
 	return 0;
 }
 
-/* As Prometheus and OpenTelemetry both take them. */
-static bool label_valid(const char *name)
-{
-	return *name && !strchr("0123456789", *name) && strncmp(name, "__", 2) &&
-	       name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")] == '\0';
-}
-
 static int labels_take(const struct load *l, yaml_place mapping)
 {
 	struct config *c = &l->o->config;
@@ -225,7 +218,7 @@ static int labels_take(const struct load *l, yaml_place mapping)
 	for (int i = 0; yaml_file_pair(l->o->file, mapping, i, &name, &value); i++) {
 		struct config_label *grown;
 
-		if (!label_valid(name))
+		if (!label_name_valid(name))
 			return BLAME(l, mapping, "labels: '%.64s' can't be a label's name: letters, digits and _, no digit first, not __", name);
 		grown = reallocarray(c->labels, i + 1, sizeof(*grown));
 		if (!grown)

@@ -150,15 +150,6 @@ static void agent_cells(struct csv *c, const struct agent_info *info)
 	cell_text(c, "container", info ? info->container.id : "");
 }
 
-static uint64_t lost_sum(const struct observer_data *o)
-{
-	uint64_t sum = 0;
-
-	for (int i = 0; i < o->losses; i++)
-		sum += o->lost[i].count;
-	return sum;
-}
-
 static const char *detail_name(const struct observer_data *o)
 {
 	return o->cost.governed ? rung_infos[cost_lowest(&o->cost)].name : rung_infos[RUNG_FULL].name;
@@ -251,7 +242,7 @@ static void agent_row(struct csv *c, const struct interval_data *i, const struct
 	agent_cells(c, info);
 	cell_u64(c, "alive", a && a->alive);
 	cell_seconds(c, "observed_s", a ? a->observed_s : 0);
-	cell_u64(c, "lost", i ? lost_sum(&i->observer) : 0);
+	cell_u64(c, "lost", i ? observer_data_lost_sum(&i->observer) : 0);
 	cell_text(c, "detail", i ? detail_name(&i->observer) : "");
 	ledger_cells(c, "main", a ? &a->main : NULL);
 	ledger_cells(c, "threads", a ? &a->threads : NULL);
@@ -306,7 +297,7 @@ static void observer_row(struct csv *c, const struct interval_data *i)
 		cell_empty(c, "bpf_s");
 	cell_u64(c, "rss_bytes", o->rss_bytes);
 	cell_u64(c, "records", o->records);
-	cell_u64(c, "lost", lost_sum(o));
+	cell_u64(c, "lost", observer_data_lost_sum(o));
 	for (int k = 0; k < o->losses; k++)
 		if (o->lost[k].count)
 			snprintf(reasons + strlen(reasons), sizeof(reasons) - strlen(reasons), "%s%.40s=%" PRIu64,
@@ -351,13 +342,7 @@ static void rows(struct csv *c, const struct interval_data *i, const struct agen
 static void begin(struct csv *c, const struct header_data *h)
 {
 	for (int p = 0; p < PROBE_COUNT; p++)
-		c->probe_on[p] = true; /* until the header says which were */
-	for (int k = 0; k < h->probes_len; k++) {
-		int probe = probe_find(h->probes[k].name);
-
-		if (probe >= 0)
-			c->probe_on[probe] = !strcmp(h->probes[k].state, "on");
-	}
+		c->probe_on[p] = header_probe_on(h, (enum probe_id)p, true);
 	timestamp_parse(h->start, &c->start_ns);
 	memcpy(c->host, h->host.name, sizeof(c->host));
 	c->begun = c->names = true;

@@ -171,12 +171,10 @@ int html_bins_interval(void *bins, const struct interval_data *i)
 {
 	struct html_bins *b = bins;
 	int at = bin_next(b, i), err = 0;
-	struct bin one = { i->start_s, i->end_s, i->end_s - i->start_s, 1, i->observer.cpu_s, 0 };
+	struct bin one = { i->start_s, i->end_s, i->end_s - i->start_s, 1, i->observer.cpu_s, observer_data_lost_sum(&i->observer) };
 
 	if (at < 0)
 		return at;
-	for (int l = 0; l < i->observer.losses; l++)
-		one.lost += i->observer.lost[l].count;
 	bin_merge(&b->bin[at], &one);
 	for (int n = 0; n < i->agents_len && !err; n++) {
 		struct cell *c = cell_of(b, i->agents[n]->id, at);

@@ -8,14 +8,6 @@
 #include "sink/json.h"
 #include "sink/json_parts.h"
 
-static bool probe_on(const struct recording *r, enum probe_id probe)
-{
-	for (int i = 0; i < r->header.probes_len; i++)
-		if (r->header.probes[i].name && !strcmp(r->header.probes[i].name, probe_infos[probe].name))
-			return !strcmp(r->header.probes[i].state, "on");
-	return true;
-}
-
 static json_t *hist_json(const struct hist *h)
 {
 	json_t *j = json_object();
@@ -43,7 +35,7 @@ static void add_metrics(json_t *to, const struct recording *r, const struct metr
 		if (info->type == METRIC_HIST) {
 			if (m->hist[i] && m->hist[i]->count)
 				json_object_set_new(hists, info->name, hist_json(m->hist[i]));
-		} else if (m->value[i] || (r && probe_on(r, info->probe))) {
+		} else if (m->value[i] || (r && header_probe_on(&r->header, info->probe, true))) {
 			json_object_set_new(info->type == METRIC_COUNTER ? counters : gauges, info->name, integer_json(m->value[i]));
 		}
 	}
@@ -260,9 +252,9 @@ static json_t *agent_json(const struct recording *r, const struct recording_agen
 	json_object_set_new(j, "concurrency", concurrency_json(a));
 	json_object_set_new(j, "peers", peers_json(a));
 	json_object_set_new(j, "tools", tools_json(r, a));
-	if (probe_on(r, PROBE_MEM))
+	if (header_probe_on(&r->header, PROBE_MEM, true))
 		json_object_set_new(j, "memory", memory_json(&a->metrics));
-	if (probe_on(r, PROBE_SOCK))
+	if (header_probe_on(&r->header, PROBE_SOCK, true))
 		json_object_set_new(j, "sockets", sockets_json(&a->metrics));
 	depth_json(j, r, agent, outlooks, stacks);
 	return j;

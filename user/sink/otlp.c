@@ -83,14 +83,6 @@ static uint64_t time_shifted(uint64_t begin_ns, uint64_t start_ns, double s, int
 }
 
 /* A metric whose probe was off has no value: 0 would claim a measurement. */
-static bool probe_on(const struct live *l, enum probe_id probe)
-{
-	for (int i = 0; i < l->header.probes_len; i++)
-		if (!strcmp(l->header.probes[i].name, probe_infos[probe].name))
-			return !strcmp(l->header.probes[i].state, "on");
-	return false;
-}
-
 /* What all resources of the host have. */
 static void host_attributes(struct otlp_request *r, struct otlp_attributes *a, const struct live *l, const struct otlp_context *c)
 {
@@ -192,7 +184,7 @@ static void add_agent_metrics(struct subject *s)
 	for (int m = 0; m < METRIC_IDS; m++)
 		states[m] = peak && metric_infos[m].type == METRIC_PEAK ? peak->value[m] : a->last.metrics.value[m];
 	for (int m = 0; m < METRIC_IDS; m++)
-		if (probe_on(s->live, metric_infos[m].probe) && is_known(a, (enum metric_id)m))
+		if (header_probe_on(&s->live->header, metric_infos[m].probe, false) && is_known(a, (enum metric_id)m))
 			add_metric(&s->to, "", (enum metric_id)m, otlp_convention_agent((enum metric_id)m), &no_attributes, &a->total.metrics,
 				   a->ended || !a->last.observed_s ? NULL : states);
 }

@@ -5,7 +5,7 @@
  * stakeout.tool.<metric> and stakeout.peer.<metric>, so that nothing is counted twice where the points of one name are added up.
  *
  * Histograms are ours bucket by bucket: bucket i of ours is bucket i of OTLP's exponential histograms of the same scale. Times stay in nanoseconds (unit "ns"), since 10^9
- * is no power of b = 2^(1/32) and the borders of buckets would move. Conventions, though, ask for seconds: histograms of their names have each bucket 957 further down, which is
+ * is no power of b = 2^(1/32) and the borders of buckets would move. Conventions, though, ask for seconds: histograms of their names have each bucket 957 further down (hist_seconds_shift), which is
  * 10^-9 but for a factor of 0.9939, so that values read from buckets come out 0.62 % low, a quarter of a bucket. Counts are exact there as well; sum, min and max are those in
  * nanoseconds by 10^9.
  */
@@ -17,8 +17,6 @@
 
 #include "model/json_put.h"
 #include "model/live.h"
-
-#define OTLP_SECONDS_SHIFT 957 /* buckets of scale 5 from nanoseconds to seconds: 32 log2(10^9) = 956.72 */
 
 struct otlp_label { /* any bytes */
 	const char *name, *value;

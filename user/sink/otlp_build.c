@@ -247,15 +247,6 @@ static Otlp__Buckets *buckets(struct otlp_request *r, const struct hist *h, int3
 	return b;
 }
 
-/* Buckets by which a histogram of this scale moves: those of a coarser one are whole groups of ours, and the shift of the finest has to be a whole number of theirs: the nearest. */
-static int32_t seconds_shift(int scale)
-{
-	static const double exact = 29.897352853986263; /* log2(10^9) */
-	const double shift = scale >= 0 ? exact * (double)(1 << scale) : exact / (double)(1 << -scale);
-
-	return (int32_t)(shift + 0.5);
-}
-
 void otlp_add_hist(struct otlp_resource *to, const struct otlp_instrument *i, const struct otlp_attributes *a, const struct hist *h, bool seconds)
 {
 	const double unit = seconds ? 1e9 : 1;
@@ -272,7 +263,7 @@ void otlp_add_hist(struct otlp_resource *to, const struct otlp_instrument *i, co
 	p->count = h->count;
 	p->scale = h->scale;
 	p->zero_count = h->zero_count;
-	p->positive = buckets(to->r, h, seconds ? seconds_shift(h->scale) : 0);
+	p->positive = buckets(to->r, h, seconds ? hist_seconds_shift(h->scale) : 0);
 	p->of_sum_case = OTLP__EXPONENTIAL_HISTOGRAM_DATA_POINT__OF_SUM_SUM;
 	p->sum = (double)h->sum / unit;
 	if (h->count) {

@@ -60,14 +60,13 @@ static const struct {
 static const char *const own_labels[] = {"agent", "pid", "id", "cgroup", "container", "runtime", "pod", "tool", "peer", "name",
         "class", "side", "view", "state", "reason", "part", "rung", "probe", "level", "version", "le"};
 
-static bool label_valid(const char *name)
+static bool label_free(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(own_labels); i++) {
 		if (!strcmp(name, own_labels[i]))
 			return false;
 	}
-	return *name && !strchr("0123456789", *name) &&
-	       !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")];
+	return label_name_valid(name);
 }
 
 struct prometheus *prometheus_new(const struct prometheus_options *o)
@@ -84,7 +83,7 @@ struct prometheus *prometheus_new(const struct prometheus_options *o)
 	for (int i = 0; p->labels && i < o->labels_len; i++) {
 		struct prometheus_label *l = &p->labels[p->options.labels_len];
 
-		if (!label_valid(o->labels[i].name))
+		if (!label_free(o->labels[i].name))
 			continue;
 		l->name = strdup(o->labels[i].name);
 		l->value = strdup(o->labels[i].value);

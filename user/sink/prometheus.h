@@ -4,7 +4,7 @@
  *
  * Names are stakeout_<metric>, stakeout_tool_<metric> and stakeout_peer_<metric>, in base units. A histogram of the classic kind has borders that are borders of ours
  * as well, so that its counts are exact. A native one has our buckets one for one, of schema 5. A nanosecond is no power of b = 2^(1/32) seconds, so that no
- * bucket border in nanoseconds is one in seconds: times are moved by 957 buckets, which is 10^-9 but for a factor of 0.99385. Their quantiles come out 0.62 % low, a quarter of
+ * bucket border in nanoseconds is one in seconds: times are moved by 957 buckets (hist_seconds_shift), which is 10^-9 but for a factor of 0.99385. Their quantiles come out 0.62 % low, a quarter of
  * a bucket; counts, sums and what is added up over hosts are exact. Sizes are not moved, and have no such error.
  */
 #ifndef STAKEOUT_PROMETHEUS_H
@@ -18,7 +18,7 @@
 
 enum prometheus_format { PROMETHEUS_TEXT, PROMETHEUS_OPENMETRICS, PROMETHEUS_PROTOBUF, PROMETHEUS_FORMATS };
 
-struct prometheus_label { /* name: [a-zA-Z_][a-zA-Z0-9_]*; value: any bytes */
+struct prometheus_label { /* name: as label_name_valid() says; value: any bytes */
 	const char *name, *value;
 };
 

@@ -383,12 +383,8 @@ int fold_update(struct fold *f, const struct live *l, uint64_t reserved)
 	if (f->intervals == l->intervals && f->intervals)
 		return 0;
 	f->intervals = l->intervals;
-	for (int i = 0; i < l->header.probes_len; i++) {
-		int probe = probe_find(l->header.probes[i].name);
-
-		if (probe >= 0)
-			f->probe_on[probe] = !strcmp(l->header.probes[i].state, "on");
-	}
+	for (int p = 0; p < PROBE_COUNT; p++)
+		f->probe_on[p] = header_probe_on(&l->header, (enum probe_id)p, false);
 	f->series_folded = 0;
 	memset(f->folded, 0, sizeof(f->folded));
 	agents_sweep(f, l);

@@ -199,7 +199,7 @@ void classic_counts(const struct hist *h, enum metric_unit unit, uint64_t ret[PR
 
 int32_t native_shift(enum metric_unit unit, int scale)
 {
-	return 1 - (unit == UNIT_NS ? (int32_t)lround(ldexp(log2(1e9), scale)) : 0);
+	return 1 - (unit == UNIT_NS ? hist_seconds_shift(scale) : 0);
 }
 
 double base_value(enum metric_unit unit, uint64_t n)

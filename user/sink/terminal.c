@@ -31,14 +31,6 @@ void terminal_options_detect(struct terminal_options *o, FILE *out)
 	o->utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
 }
 
-static bool probe_on(const struct recording *r, enum probe_id probe)
-{
-	for (int i = 0; i < r->header.probes_len; i++)
-		if (r->header.probes[i].name && !strcmp(r->header.probes[i].name, probe_infos[probe].name))
-			return !strcmp(r->header.probes[i].state, "on");
-	return true;
-}
-
 void para_count(struct para *p, uint64_t n, const char *what)
 {
 	para_part(p, "%s %s", count_text((double)n), what);
@@ -50,7 +42,7 @@ static void print_memory(const struct screen *s, const struct recording *r, cons
 	const struct hist *map = a->metrics.hist[M_MAP_BYTES];
 	struct para p;
 
-	if (probe_on(r, PROBE_MEM) &&
+	if (header_probe_on(&r->header, PROBE_MEM, true) &&
 	    (v[M_RSS_BYTES] || v[M_RSS_PEAK_BYTES] || v[M_FAULTS_MINOR] || v[M_FAULTS_MAJOR] || (map && map->count))) {
 		para_begin(&p, s, "memory");
 		if (v[M_RSS_BYTES])
@@ -161,7 +153,7 @@ static void print_identity(const struct screen *s, const struct recording *r, co
 	else
 		para_part(&p, "%s", a->alive ? "still alive at the end" : "ended");
 	para_end(&p);
-	if (probe_on(r, PROBE_SCHED)) {
+	if (header_probe_on(&r->header, PROBE_SCHED, true)) {
 		para_begin(&p, s, "CPU");
 		para_part(&p, "%s user", ns_text(user * 1e9));
 		para_part(&p, "%s system", ns_text(system * 1e9));

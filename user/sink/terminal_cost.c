@@ -52,9 +52,8 @@ static bool wanted(const struct header_data *h, const char *pattern)
 	for (int m = 0; m < METRIC_IDS; m++) {
 		if (strncmp(metric_infos[m].name, pattern, strcspn(pattern, "*")) != 0)
 			continue;
-		for (int i = 0; i < h->probes_len; i++)
-			if (!strcmp(h->probes[i].name, probe_infos[metric_infos[m].probe].name) && !strcmp(h->probes[i].state, "on"))
-				return true;
+		if (header_probe_on(h, metric_infos[m].probe, false))
+			return true;
 	}
 	return false;
 }

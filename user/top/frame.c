@@ -77,20 +77,11 @@ static const char *duration_text(double s, char buf[FORMAT_LEN])
 
 /* --- footer --- */
 
-static uint64_t lost_sum(const struct observer_data *o)
-{
-	uint64_t sum = 0;
-
-	for (int i = 0; i < o->losses; i++)
-		sum += o->lost[i].count;
-	return sum;
-}
-
 void frame_observer(const struct screen *s, const struct live *l, bool all)
 {
 	const struct observer_data *o = all ? &l->observer : &l->observer_last;
 	double time_s = fmax(all ? l->now_s : l->interval_s, 1e-3), bpf_s = o->bpf_s >= 0 ? o->bpf_s : o->cost.part_s[COST_BPF];
-	uint64_t lost = lost_sum(o), ever = lost_sum(&l->observer);
+	uint64_t lost = observer_data_lost_sum(o), ever = observer_data_lost_sum(&l->observer);
 	int room = s->width;
 
 	room -= frame_put(s, STYLE_DIM, room, "observer  ");

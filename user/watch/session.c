@@ -188,8 +188,7 @@ static void progress_tell(const struct session *s, const struct observer_data *d
 	if (!s->to->progress)
 		return;
 	p.agents_alive = world_agents_alive(s->world);
-	for (int i = 0; i < s->observed.losses; i++)
-		p.lost += s->observed.lost[i].count;
+	p.lost = observer_data_lost_sum(&s->observed);
 	s->to->progress(s->to->ctx, &p);
 }
 
