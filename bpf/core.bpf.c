@@ -90,7 +90,7 @@ static __always_inline void member_open(struct membership *m, struct task_struct
 	m->exec_ns = t->se.sum_exec_runtime;
 	m->delay_ns = t->sched_info.run_delay;
 	m->switches = switches_of(t);
-	m->rss_high_pages = rss_high(t, 0);
+	m->rss_high_pages = rss_high(t, BPF_CORE_READ(t, mm), 0);
 	if (t->on_cpu || !t->__state)
 		m->wait = SO_WAIT_NONE;
 	else
@@ -362,9 +362,9 @@ static __always_inline void snap_cycle(struct so_snap *s, struct task_struct *t,
 }
 
 /* The peak since the last snapshot: a new high, or what the probe peak saw; at least what there is now. */
-static __always_inline void snap_memory(struct so_snap *s, struct task_struct *t, struct membership *m, u64 pages)
+static __always_inline void snap_memory(struct so_snap *s, struct task_struct *t, struct membership *m, struct mm_struct *mm)
 {
-	u64 high = rss_high(t, pages), peak = high > m->rss_high_pages ? high : pages;
+	u64 pages = mm_rss_pages(mm), high = rss_high(t, mm, pages), peak = high > m->rss_high_pages ? high : pages;
 
 	m->rss_high_pages = high;
 	s->rss_bytes = pages * cfg_page_bytes;
@@ -404,7 +404,7 @@ int core__snap(struct bpf_iter__task *ctx)
 		s.flags |= SO_SNAP_LEADER;
 		mm = BPF_CORE_READ(t, mm);
 		if (mm) {
-			snap_memory(&s, t, m, mm_rss_pages(mm));
+			snap_memory(&s, t, m, mm);
 		} else { /* the first thread has ended, others go on */
 			s.rss_peak_bytes = m->rss_peak;
 			m->rss_peak = 0;

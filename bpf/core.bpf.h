@@ -263,11 +263,11 @@ static __always_inline u64 mm_rss_pages(struct mm_struct *mm)
 
 /*
  * Highest resident pages of a process, of its earlier programs, too, as getrusage tells. The kernel notes it in the mm before memory is given back (update_hiwater_rss), and of mms
- * that are gone in signal_struct (setmax_mm_hiwater_rss, at exec and when the last thread ends).
+ * that are gone in signal_struct (setmax_mm_hiwater_rss, at exec and when the last thread ends). mm: its own, NULL reads as 0.
  */
-static __always_inline u64 rss_high(struct task_struct *t, u64 pages)
+static __always_inline u64 rss_high(struct task_struct *t, struct mm_struct *mm, u64 pages)
 {
-	u64 before = BPF_CORE_READ(t, signal, maxrss), in_mm = BPF_CORE_READ(t, mm, hiwater_rss);
+	u64 before = BPF_CORE_READ(t, signal, maxrss), in_mm = BPF_CORE_READ(mm, hiwater_rss);
 
 	if (before > pages)
 		pages = before;

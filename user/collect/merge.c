@@ -185,8 +185,3 @@ uint64_t merge_late(const struct merge *m)
 {
 	return m->late;
 }
-
-size_t merge_bytes(const struct merge *m)
-{
-	return (m->len + m->free_len) * sizeof(struct run) + m->cap * sizeof(*m->heap);
-}

@@ -21,7 +21,5 @@ typedef void (*merge_fn)(void *ctx, const struct so_head *r);
 void merge_run(struct merge *m, uint64_t watermark_ns, merge_fn fn, void *ctx);
 /* Records that came later than the watermark of an earlier run: delivered out of order. */
 uint64_t merge_late(const struct merge *m);
-/* Bytes held. */
-size_t merge_bytes(const struct merge *m);
 
 #endif

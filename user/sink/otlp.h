@@ -59,8 +59,6 @@ struct otlp_request; /* an ExportMetricsServiceRequest; owns all that it is made
 /* NULL when out of memory. */
 struct otlp_request *otlp_request_new(const struct live *l, const struct otlp_context *context);
 void otlp_request_free(struct otlp_request *r);
-/* Data points in it. */
-size_t otlp_request_points(const struct otlp_request *r);
 /* As protobuf; *ret is the caller's. 0 or -ENOMEM. */
 int otlp_request_pack(const struct otlp_request *r, uint8_t **ret, size_t *ret_len);
 /* As OTLP/JSON, in one line without its end, appended; j->failed when out of memory. */

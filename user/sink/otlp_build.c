@@ -199,7 +199,6 @@ static Otlp__NumberDataPoint *number(struct otlp_resource *to, const struct otlp
 	p->n_attributes = a->n;
 	added = i->kind == OTLP_GAUGE ? append(to->r, &m->gauge->data_points, &m->gauge->n_data_points, p) :
 					append(to->r, &m->sum->data_points, &m->sum->n_data_points, p);
-	to->r->points += added;
 	return added ? p : NULL;
 }
 
@@ -272,7 +271,7 @@ void otlp_add_hist(struct otlp_resource *to, const struct otlp_instrument *i, co
 		p->of_max_case = OTLP__EXPONENTIAL_HISTOGRAM_DATA_POINT__OF_MAX_MAX;
 		p->max = (double)h->max / unit;
 	}
-	to->r->points += append(to->r, &m->exponential_histogram->data_points, &m->exponential_histogram->n_data_points, p);
+	append(to->r, &m->exponential_histogram->data_points, &m->exponential_histogram->n_data_points, p);
 }
 
 int otlp_request_pack(const struct otlp_request *r, uint8_t **ret, size_t *ret_len)
@@ -285,11 +284,6 @@ int otlp_request_pack(const struct otlp_request *r, uint8_t **ret, size_t *ret_l
 	*ret_len = otlp__export_metrics_service_request__pack(&r->message, bytes);
 	*ret = bytes;
 	return 0;
-}
-
-size_t otlp_request_points(const struct otlp_request *r)
-{
-	return r->points;
 }
 
 void otlp_request_free(struct otlp_request *r)

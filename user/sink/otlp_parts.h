@@ -16,7 +16,6 @@ struct otlp_chunk;
 struct otlp_request {
 	Otlp__ExportMetricsServiceRequest message;
 	struct otlp_chunk *chunks;
-	size_t points;
 	bool failed; /* out of memory */
 };
 
