@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 """Pages of metrics: what Debian's Prometheus, promtool and node_exporter make of them, who else asks, and what strangers send."""
+import contextlib
 import gzip
 import http.client
+import itertools
 import json
 import math
 import os
 import re
+import resource
 import socket
 import ssl
 import stat
 import subprocess
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
-from conftest import HANG_S, ROOT, Recording, buckets, rank, wait_for
+from conftest import HANG_S, ROOT, STAKEOUT, Recording, buckets, rank, wait_for
 from prometheus_client import parser as text_parser
 from prometheus_client.openmetrics import parser as open_parser
 from prometheus_stack import Networks, Process, Prometheus, Serve, UnixConnection, expressions, free_port, get
@@ -24,7 +27,8 @@ PYTHON = "/usr/bin/python3"
 TOOLS = ROOT / "tools"
 RULES = [TOOLS / "prometheus/recording.yml", TOOLS / "prometheus/alerts.yml"]
 HOSTS = 3
-CROWD = 3000  # connections, eight at a time
+CROWD = 10000  # connections, held open
+HEADERS_BYTES = 17 * 1024  # of a connection: what its request may have, and what goes with it
 OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0"}
 BASE = 2 ** (1 / 32)  # a bucket
 SHIFT = 957  # buckets: 10^9, nearly
@@ -406,8 +410,8 @@ def test_strangers_do_no_harm(serve):
     assert daemon.said() == ""
 
 
-def test_slow_clients_and_many_keep_nobody_out(serve):
-    """Four times as many as may connect, who send a byte now and then; then a crowd."""
+def test_slow_clients_keep_nobody_out(serve):
+    """Four times as many as may connect, who send a byte now and then."""
     daemon = serve(prometheus="  max_connections: 16\n  timeout: 5s\n").ready()
     before = descriptors(daemon)
     host, port = daemon.address.split(":")
@@ -423,31 +427,85 @@ def test_slow_clients_and_many_keep_nobody_out(serve):
             status, _, body = get(daemon.url())
             assert status == 200 and b"stakeout_build_info" in body
     assert descriptors(daemon) < before + 40
-    with ThreadPoolExecutor(8) as pool:
-        def connect(_):
-            try:
-                with socket.create_connection((host, int(port)), timeout=HANG_S) as s:
-                    s.send(b"GET /me")
-            except OSError:
-                pass  # refused is fine
-
-        crowd = pool.map(connect, range(CROWD))
-
-        def served():
-            try:
-                return get(daemon.url("/healthz"))[0] == 200
-            except OSError:
-                return False  # the crowd came in between: asked again
-
-        for _ in range(20):
-            wait_for("an answer in the crowd", served)
-        list(crowd)
     for s in slow:
         s.close()
     assert get(daemon.url())[0] == 200
     wait_for("the end of all connections", lambda: descriptors(daemon) <= before)
     assert daemon.end() == 0
     assert daemon.said() == ""
+
+
+BEGUN = [b"", b"G", b"GET /metrics HT", b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: ", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nabc"]
+
+
+@pytest.fixture
+def many_files():
+    """This process may have a crowd's descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < CROWD + 500:
+        pytest.skip(f"limit: {hard} open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (CROWD + 500, hard))
+    yield soft, hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def resident_bytes(daemon):
+    return int(re.search(r"VmRSS:\s+(\d+)", (Path("/proc") / str(daemon.process.pid) / "status").read_text()).group(1)) * 1024
+
+
+@pytest.mark.parametrize("most", [64, CROWD], ids=["64", "all"])
+def test_a_crowd_that_stays(serve, many_files, tmp_path, most):
+    """Ten thousand who connect, begin a request or not, and hold on; scrapes in between are served each time, with the limit as it comes and with one that lets all in."""
+    more = f"recordings: {{directory: {tmp_path}/recordings, compress: false}}\n"
+    daemon = serve(prometheus=f"  max_connections: {most}\n  timeout: 60s\n", more=more).ready()
+    get(daemon.url())  # what the page needs is there
+    host, port = daemon.address.split(":")
+    before, resident, held, seen = descriptors(daemon), resident_bytes(daemon), [], []
+    try:
+        for n in range(CROWD):
+            s = socket.socket()
+            held.append(s)
+            s.setblocking(False)
+            s.connect_ex((host, int(port)))
+            with contextlib.suppress(OSError):  # let go already
+                s.send(BEGUN[n % len(BEGUN)])
+            if n % 500:
+                continue
+            for slow in held[-250:]:
+                with contextlib.suppress(OSError):
+                    slow.send(b"y")
+            status, _, body = get(daemon.url())
+            assert status == 200 and b"stakeout_build_info" in body
+            seen.append((descriptors(daemon), resident_bytes(daemon)))
+        if most == CROWD:
+            stay = CROWD - CROWD // len(BEGUN)  # POST is answered
+            wait_for("all of them", lambda: descriptors(daemon) - before >= stay)
+            seen.append((descriptors(daemon), resident_bytes(daemon)))
+        assert get(daemon.url())[0] == 200
+    finally:
+        for s in held:
+            s.close()
+    assert max(n for n, _ in seen) <= before + most + 10
+    assert max(n for _, n in seen) <= resident + (8 << 20) + most * HEADERS_BYTES
+    wait_for("the end of all connections", lambda: descriptors(daemon) <= before)
+    wait_for("what they took to be given back", lambda: resident_bytes(daemon) <= resident + (8 << 20))
+    assert get(daemon.url())[0] == 200
+    assert daemon.end() == 0
+    assert daemon.said() == ""
+    (recording,) = [Recording(path) for path in (tmp_path / "recordings").iterdir()]
+    assert [i["seq"] for i in recording.intervals] == list(range(len(recording.intervals)))
+    for one, next_one in itertools.pairwise(recording.intervals):
+        assert one["end_s"] == next_one["start_s"]
+
+
+def test_connections_leave_descriptors_for_the_rest(tmp_path):
+    """A limit that the process can't have is refused at once: without descriptors no interval could be closed."""
+    (tmp_path / "c.yaml").write_text(config(f"127.0.0.1:{free_port()}", prometheus="  max_connections: 10000\n"))
+    done = subprocess.run([STAKEOUT, "serve", "-c", tmp_path / "c.yaml"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, timeout=HANG_S,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024)))
+    assert done.returncode == 5 and done.stdout == b""
+    (line,) = done.stderr.decode().splitlines()
+    assert "max_connections 10000: the limit of open files, 1024, leaves 504" in line
 
 
 def test_a_silent_client_is_let_go(serve):

@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "cmd/cmd.h"
@@ -147,20 +146,6 @@ static int files_distinct(char **paths, int len, const struct merge_options *o)
 	return -1;
 }
 
-/* Whether so many files can be open at once; raises what may be raised. */
-static bool descriptors_reach(int files)
-{
-	struct rlimit limit;
-	const rlim_t wanted = (rlim_t)files + DESCRIPTORS_SPARE;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return false;
-	if (limit.rlim_cur >= wanted)
-		return true;
-	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-	return !setrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur >= wanted;
-}
-
 static void on_note(void *ctx, const char *path, const char *note)
 {
 	const struct merge_options *o = ctx;
@@ -214,7 +199,7 @@ int cmd_merge(int argc, char **argv)
 		status = files_distinct(argv + optind, files, &o);
 	if (status >= 0)
 		return status;
-	o.fleet.close_files = !descriptors_reach(files);
+	o.fleet.close_files = descriptors_reach((uint64_t)files + DESCRIPTORS_SPARE, NULL) < 0;
 	if (o.fleet.threads > files)
 		o.fleet.threads = files;
 	return merge(argv + optind, files, &o);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 uint64_t clock_ns(void)
@@ -90,6 +91,22 @@ ssize_t file_read_at(int dir_fd, const char *path, char *buf, size_t size)
 	}
 	buf[len] = '\0';
 	return (ssize_t)len;
+}
+
+int descriptors_reach(uint64_t wanted, uint64_t *ret_max)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return -errno;
+	if (ret_max)
+		*ret_max = limit.rlim_max;
+	if (limit.rlim_cur >= wanted)
+		return 0;
+	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		return -errno;
+	return limit.rlim_cur < wanted ? -EMFILE : 0;
 }
 
 int parse_int(const char *s, long long min, long long max, long long *ret)

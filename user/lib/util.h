@@ -38,6 +38,9 @@ char *text_sanitize(char *s);
 ssize_t file_read(const char *path, char *buf, size_t size);
 /* The same of a path from this directory on. */
 ssize_t file_read_at(int dir_fd, const char *path, char *buf, size_t size);
+/* Makes sure that the process can have so many descriptors open at once: raises the soft limit if it has to. *ret_max: as many as it can have; may be NULL. 0, or
+ * -EMFILE when the hard limit is lower: as many as may be, then. */
+int descriptors_reach(uint64_t wanted, uint64_t *ret_max);
 /* Whole string as a decimal integer within [min, max]: 0, -EINVAL or -ERANGE. */
 int parse_int(const char *s, long long min, long long max, long long *ret);
 /* Seconds (>= min) as decimal fraction, the whole string: 0, -EINVAL or -ERANGE. */

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -22,6 +23,8 @@
 
 #define HEADER_BYTES (16 * 1024) /* of a request */
 #define SPARE 8 /* connections that are taken beyond the limit, to see who has to go */
+#define OWN_DESCRIPTORS 512 /* for all but connections: without one of these to spare no interval could be closed */
+#define CROWD 256 /* connections at once, after which what they took is given back */
 
 enum coding { CODING_NONE, CODING_GZIP, CODINGS };
 
@@ -38,6 +41,7 @@ struct http {
 	char *certificate, *key; /* PEM; owned, NULL: no TLS */
 	struct http_auth auth;
 	struct http_clients clients;
+	unsigned most; /* connections at once since there were none */
 	struct cached cache[PROMETHEUS_FORMATS][CODINGS]; /* of the daemon's thread */
 	pthread_mutex_t lock; /* of what follows; taken after the context's */
 	struct prometheus *pages[2]; /* of classic and native histograms, once somebody asked for them */
@@ -230,11 +234,18 @@ static void on_connection(void *ctx, struct MHD_Connection *c, void **socket, en
 {
 	struct http *h = ctx;
 
-	if (what == MHD_CONNECTION_NOTIFY_STARTED)
+	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
 		*socket =
 		        http_client_new(&h->clients, MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
-	else
-		http_client_gone(&h->clients, *socket);
+		h->most = h->clients.len > h->most ? h->clients.len : h->most;
+		return;
+	}
+	http_client_gone(&h->clients, *socket);
+	if (h->clients.len)
+		return;
+	if (h->most >= CROWD)
+		malloc_trim(0);
+	h->most = 0;
 }
 
 static void on_completed(void *ctx, struct MHD_Connection *c, void **request, enum MHD_RequestTerminationCode how)
@@ -326,6 +337,19 @@ static int secrets_read(struct http *h, char *why, size_t why_len)
 	return err;
 }
 
+/* Connections must not take the descriptors that the watching itself needs. */
+static int descriptors_check(const struct config_prometheus *o, char *why, size_t why_len)
+{
+	const uint64_t own = OWN_DESCRIPTORS + SPARE;
+	uint64_t max = 0;
+	int err = descriptors_reach(own + (uint64_t)o->max_connections, &max);
+
+	if (err)
+		snprintf(why, why_len, "max_connections %llu: the limit of open files, %llu, leaves %llu for connections (LimitNOFILE, ulimit -Hn)",
+		        (unsigned long long)o->max_connections, (unsigned long long)max, (unsigned long long)(max > own ? max - own : 0));
+	return err;
+}
+
 static int http_open(const struct output_context *c, void **ret, char *why, size_t why_len)
 {
 	const char *listen_on = c->config->prometheus.listen;
@@ -343,7 +367,9 @@ static int http_open(const struct output_context *c, void **ret, char *why, size
 	memcpy((void *)&h->context, c, sizeof(*c));
 	pthread_mutex_init(&h->lock, NULL);
 	h->fd = -1;
-	err = secrets_read(h, why, why_len);
+	err = descriptors_check(&c->config->prometheus, why, why_len);
+	if (!err)
+		err = secrets_read(h, why, why_len);
 	if (!err)
 		err = http_listen(listen_on, &h->fd, &h->unlink, why, why_len);
 	if (!err) {
