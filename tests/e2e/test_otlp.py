@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -294,7 +295,7 @@ def field(number, value):
 class Receiver:
     """An OTLP/HTTP endpoint: keeps what it takes. answer(n) tells status, headers and body of the n-th request; None: it never answers."""
 
-    def __init__(self, folder, port=0, answer=lambda n: (200, {}, b"")):
+    def __init__(self, folder, port=0, answer=lambda n: (200, {}, b""), tls=None):
         self.folder, self.answer, self.seen, self.taken, self.gone = folder, answer, [], [], threading.Event()
         receiver = self
 
@@ -309,6 +310,14 @@ class Receiver:
 
         class Server(ThreadingHTTPServer):
             daemon_threads, block_on_close, allow_reuse_address = True, False, True
+
+            def finish_request(self, request, client_address):
+                if tls:  # in the connection's own thread; a client that trusts nobody leaves here
+                    try:
+                        request = tls.wrap_socket(request, server_side=True)
+                    except OSError:
+                        return
+                super().finish_request(request, client_address)
 
         self.server = Server(("127.0.0.1", port), Handler)
         self.port = self.server.server_address[1]
@@ -614,6 +623,46 @@ def test_reload_without_an_endpoint(serve, receiver, sleeper, tmp_path):
     assert s.lines() > lines + 10
     s.end()
     assert longest_interval(tmp_path) < 0.8 * CLOSE_S
+
+
+def certificate(folder, name):
+    """Self-signed, of one host; its file, and a server's side of TLS."""
+    pem, key = folder / f"{name}.pem", folder / f"{name}-key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=collector",
+                    "-addext", f"subjectAltName={name}", "-keyout", key, "-out", pem], check=True, stderr=subprocess.DEVNULL)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pem, key)
+    return pem, tls
+
+
+def test_https(serve, receiver, sleeper, tmp_path):
+    """With the authority named all arrives, password and all; without it, or under another name, nothing, and one line says why."""
+    pem, tls = certificate(tmp_path, "IP:127.0.0.1")
+    r = receiver(tls=tls)
+    s = serve([sleeper.pid], otlp={"endpoint": f"https://127.0.0.1:{r.port}", "ca": pem, "headers": "{Authorization: Basic dTpw}"})
+    s.wait("pushes", lambda: len(r.taken) >= 3)
+    assert s.end() == ""
+    assert [p.intervals for p in r.requests()] == [w.intervals for w in read(s.file)]
+    assert all(h["Authorization"] == "Basic dTpw" for _, _, h in r.seen)
+
+
+@pytest.mark.parametrize("trusted, host", [(False, "IP:127.0.0.1"), (True, "DNS:elsewhere.example")], ids=["self-signed", "another host's"])
+def test_https_that_is_not_trusted(serve, receiver, sleeper, tmp_path, trusted, host):
+    pem, tls = certificate(tmp_path, host)
+    r = receiver(tls=tls)
+    s = serve([sleeper.pid], otlp={"endpoint": f"https://127.0.0.1:{r.port}", **({"ca": pem} if trusted else {})})
+    s.wait_lines(10)
+    said = s.end().splitlines()
+    assert not r.seen, "nothing was sent to a stranger"
+    assert len(said) == 2 and "requests were not sent" in said[1], said
+    assert re.search("does not match" if trusted else "certificate verification failed", said[0]) and "the key ca" in said[0] and "CAfile" not in said[0], said
+
+
+def test_https_without_the_authorities_file(stakeout, sleeper):
+    config = stakeout.folder / "c.yaml"
+    config.write_text(f"targets: [{{pid: {sleeper.pid}}}]\notlp: {{endpoint: 'https://127.0.0.1:1', ca: /nonexistent/ca.pem}}\n")
+    done = stakeout("serve", "-c", config)
+    assert done.returncode == 5 and done.stderr == b"stakeout: OTLP push: cannot read /nonexistent/ca.pem: No such file or directory\n"
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "127.0.0.1:4318", "http://", "http://a b/", "http://x:99999", "http://x/?a=b"])

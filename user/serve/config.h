@@ -32,6 +32,7 @@ struct config_otlp { /* section `otlp` */
 	const char *file; /* OTLP/JSON lines, as the collector's file exporter writes them; NULL: none */
 	uint64_t file_bytes; /* rotated at so many; 100M */
 	const char *endpoint; /* "http://127.0.0.1:4318": /v1/metrics is added; NULL: no push */
+	const char *ca; /* PEM file; NULL: the system's authorities */
 	const char *const *headers; /* "Name: value" */
 	int headers_len;
 	double interval_s; /* between pushes, a multiple of the interval; 10 */

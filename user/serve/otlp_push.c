@@ -58,14 +58,22 @@ static bool headers_ok(const struct config_otlp *o, char *why, size_t why_len)
 	return true;
 }
 
+static bool ca_ok(const char *ca, char *why, size_t why_len)
+{
+	if (!ca || !access(ca, R_OK))
+		return true;
+	snprintf(why, why_len, "cannot read %s: %s", ca, strerror(errno));
+	return false;
+}
+
 /* *ret borrows of o, and has a URL to be freed. 0, or negative errno and why. */
 static int options_of(const struct config_otlp *o, struct otlp_sender_options *ret, char **ret_url, char *why, size_t why_len)
 {
 	*ret = (struct otlp_sender_options){
-		.headers = o->headers, .headers_len = o->headers_len, .timeout_s = o->timeout_s, .queue = o->queue
+		.ca = o->ca, .headers = o->headers, .headers_len = o->headers_len, .timeout_s = o->timeout_s, .queue = o->queue
 	};
 	*ret_url = metrics_url(o->endpoint, why, why_len);
-	if (!*ret_url || !headers_ok(o, why, why_len))
+	if (!*ret_url || !headers_ok(o, why, why_len) || !ca_ok(o->ca, why, why_len))
 		return *why ? -EINVAL : -ENOMEM;
 	ret->url = *ret_url;
 	return 0;

@@ -31,6 +31,7 @@ struct request {
 
 struct target { /* replaced as a whole */
 	char *url;
+	char *ca; /* NULL: the system's */
 	struct curl_slist *headers;
 	double timeout_s;
 	uint64_t queue;
@@ -74,6 +75,7 @@ static void target_free(struct target *t)
 		return;
 	curl_slist_free_all(t->headers);
 	free(t->url);
+	free(t->ca);
 	free(t);
 }
 
@@ -94,9 +96,10 @@ static struct target *target_new(const struct otlp_sender_options *o)
 	if (!t)
 		return NULL;
 	t->url = strdup(o->url);
+	t->ca = o->ca ? strdup(o->ca) : NULL;
 	t->timeout_s = o->timeout_s;
 	t->queue = o->queue ? o->queue : 1;
-	ok = t->url && header_add(t, "Content-Type: application/x-protobuf") && header_add(t, "Content-Encoding: gzip") && header_add(t, "Expect:");
+	ok = t->url && !t->ca == !o->ca && header_add(t, "Content-Type: application/x-protobuf") && header_add(t, "Content-Encoding: gzip") && header_add(t, "Expect:");
 	for (int i = 0; ok && i < o->headers_len; i++)
 		ok = header_add(t, o->headers[i]);
 	if (ok)
@@ -247,6 +250,7 @@ static void request_prepare(struct otlp_sender *s, const struct request *r)
 	a->retry_after_s = 0;
 	a->error[0] = '\0';
 	a->parsed = (struct otlp_answer){ 0 };
+	curl_easy_reset(c); /* connections stay */
 	curl_easy_setopt(c, CURLOPT_URL, s->target->url);
 	curl_easy_setopt(c, CURLOPT_HTTPHEADER, s->target->headers);
 	curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)(s->target->timeout_s * 1e3));
@@ -258,6 +262,10 @@ static void request_prepare(struct otlp_sender *s, const struct request *r)
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, a->error);
 	curl_easy_setopt(c, CURLOPT_USERAGENT, "stakeout");
 	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+	if (s->target->ca) { /* it is read with each new connection, so that it may be renewed */
+		curl_easy_setopt(c, CURLOPT_CAINFO, s->target->ca);
+		curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
+	}
 }
 
 /* What an HTTP status means for a request, by OTLP's specification. */
@@ -280,9 +288,12 @@ static enum outcome attempt(struct otlp_sender *s, const struct request *r, char
 	request_prepare(s, r);
 	code = transfer(s);
 	if (code != CURLE_OK) {
+		const bool untrusted = code == CURLE_PEER_FAILED_VERIFICATION;
+		const char *said = *a->error ? a->error : curl_easy_strerror(code), *files = untrusted ? strstr(said, " CAfile:") : NULL;
+
 		curl_easy_getinfo(s->easy, CURLINFO_OS_ERRNO, &os_error);
-		snprintf(why, why_len, "%s%s%s", *a->error ? a->error : curl_easy_strerror(code), os_error ? ": " : "",
-			 os_error ? strerror((int)os_error) : "");
+		snprintf(why, why_len, "%.*s%s%s%s", files ? (int)(files - said) : CURL_ERROR_SIZE, said, os_error ? ": " : "",
+			 os_error ? strerror((int)os_error) : "", untrusted ? " (the key ca names a file with authorities to trust)" : "");
 		return LATER;
 	}
 	curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -469,7 +480,7 @@ static bool target_same(const struct target *a, const struct target *b)
 
 	for (; x && y && !strcmp(x->data, y->data); x = x->next)
 		y = y->next;
-	return !x && !y && !strcmp(a->url, b->url) && a->timeout_s == b->timeout_s;
+	return !x && !y && !strcmp(a->url, b->url) && !strcmp(a->ca ? a->ca : "", b->ca ? b->ca : "") && a->timeout_s == b->timeout_s;
 }
 
 int otlp_sender_change(struct otlp_sender *s, const struct otlp_sender_options *o)

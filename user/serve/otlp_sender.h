@@ -17,6 +17,7 @@ struct otlp_sender;
 
 struct otlp_sender_options { /* copied */
 	const char *url; /* of the metrics, complete */
+	const char *ca; /* PEM file of the authorities that https is checked by; NULL: the system's */
 	const char *const *headers; /* "Name: value" */
 	int headers_len;
 	double timeout_s; /* of one request */
