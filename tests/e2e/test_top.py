@@ -298,6 +298,35 @@ def test_ways_out(terminal, sleeper):
         assert settled("after") == fresh, way
 
 
+def test_stopped_and_continued(terminal, sleeper):
+    """Ctrl-Z gives the terminal back as it was, fg paints all of it again, as does Ctrl-L what something else has written over."""
+    t = terminal()
+    top(t, sleeper.pid)
+    for _ in range(2):
+        t.keys("C-z")
+        t.shows("Stopped")
+        t.shows(r"^\$ *$")
+        assert (t.flag("alternate_on"), t.flag("cursor_flag")) == ("0", "1")
+        t.type("stty -a | grep -c ' icanon.*'; stty -a | grep -c ' echo '")
+        t.keys("Enter")
+        t.shows(r"^1\n1$")
+        t.type("clear; fg")
+        t.keys("Enter")
+        t.shows(r"^>sleep")
+        wait_for("all lines", lambda: t.lines()[0].startswith("stakeout top") and t.lines()[23].startswith("Enter agent"))
+        assert t.flag("alternate_on") == "1"
+    t.keys("p")
+    t.shows("^PAUSED")
+    Path(t.flag("pane_tty")).write_text("\033[H\033[2JGARBAGE")
+    t.shows("GARBAGE")
+    t.keys("C-l")
+    wait_for("all lines", lambda: "GARBAGE" not in t.text() and t.lines()[0].startswith("stakeout top") and t.lines()[23].startswith("Enter agent"))
+    t.resize(100, 30)  # in a pause, too
+    wait_for("30 lines", lambda: t.lines()[29].startswith("Enter agent") and "PAUSED" in t.text())
+    t.keys("q")
+    t.shows(r"^\$ *$")
+
+
 @pytest.mark.parametrize("term, utf8, color", [("xterm-256color", True, True), ("xterm-256color", True, False), ("screen", False, True),
                                                ("linux", True, True), ("vt100", True, False)])
 def test_terminals(terminal, agents, tmp_path, term, utf8, color):
@@ -343,6 +372,7 @@ def test_refused(terminal, stakeout, sleeper):
     assert done.stderr == b"stakeout: standard input is not a terminal; `stakeout record` and `stakeout report` do without one\n"
     t = terminal(200, 24)
     for command, status, why in ((f"TERM=dumb {STAKEOUT} top -p {sleeper.pid}", 3, "a terminal of type 'dumb'"),
+                                 (f"TERM=nosuchterminal {STAKEOUT} top -p {sleeper.pid}", 3, "a terminal of type 'nosuchterminal'"),
                                  (f"TERM= {STAKEOUT} top -p {sleeper.pid}", 3, "a terminal of type ''"),
                                  (f"{STAKEOUT} top -p {sleeper.pid} | cat; (exit 2)", 2, "standard output is not a terminal"),
                                  (f"{STAKEOUT} top -p 4194304", 4, "no process with pid"),
