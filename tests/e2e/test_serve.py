@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import zlib
 from pathlib import Path
@@ -325,6 +326,46 @@ def test_released_children_are_found(daemon, agents, tmp_path):
     os.kill(child, signal.SIGKILL)
     parent.wait(HANG_S)
     d.end()
+
+
+EVER_NEW = """
+import itertools, time
+def burn(until):
+    while time.thread_time() < until:
+        pass
+for n in itertools.count():
+    code = compile(f"def turn_{n}(burn, until):\\n burn(until)", "turns.py", "exec")
+    space = {}
+    exec(code, space)
+    space[f"turn_{n}"](burn, time.thread_time() + 0.15)
+"""
+
+
+def test_rotated_files_have_their_own_stacks(daemon, stakeout, agents, tmp_path):
+    """A file tells the stacks that its samples refer to, all of them and no others, however many there were before."""
+    folder = tmp_path / "recordings"
+    agent = agents(sys.executable, "-c", EVER_NEW)
+    d = daemon(f"interval: 100ms\nbudget: off\nprobes: [+profile=199]\ntargets: [{{pid: {agent.pid}}}]\nrecordings: {{directory: {folder}, rotate: 1s, compress: false}}\n").ready()
+    files = Files(folder)
+    wait_for("some files", lambda: len(files.paths()) > 3)
+    d.end()
+    turns = []
+    for path in files.paths():
+        lines = files.lines(path)
+        whole(lines)
+        told, used, frames, stacks = set(), set(), {}, {}
+        for line in lines:
+            if line["kind"] == "stacks":
+                frames |= dict(enumerate(line.get("frames", []), line.get("first_frame", 0)))
+                stacks |= dict(enumerate(line.get("stacks", []), line.get("first_stack", 0)))
+            if line["kind"] == "interval":
+                used |= {stack for a in line["agents"] for samples in a.get("samples", {}).values() for stack, _ in samples} - {0}
+                assert used <= set(stacks)
+        assert used == set(stacks) and {f for s in stacks.values() for f in s} - {0} == set(frames)
+        turns.append({f["name"] for f in frames.values() if f["name"].startswith("turn_")})
+        folded = stakeout("report", "--folded", path)
+        assert folded.returncode == 0 and {w for w in re.findall(r"turn_\d+", folded.stdout.decode())} == turns[-1]
+    assert all(turns[1:-1]) and not turns[1] & turns[3], turns
 
 
 def test_rotation_keeps_within_its_size(daemon, sleeper, tmp_path):

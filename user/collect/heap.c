@@ -172,6 +172,13 @@ void sites_stack(struct sites *s, uint32_t tgid, uint32_t key, uint32_t stack)
 		site->stack = stack;
 }
 
+void sites_stacks(struct sites *s, void (*fn)(void *ctx, uint32_t *stack), void *ctx)
+{
+	for (uint32_t i = 0; i < s->len; i++)
+		if (s->at[i].used)
+			fn(ctx, &s->at[i].stack);
+}
+
 /* Moves what was born long enough before epoch `now` to the old bytes. */
 static void site_age(struct site *site, uint64_t now)
 {

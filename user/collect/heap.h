@@ -25,6 +25,8 @@ struct sites *sites_new(uint64_t age_ns);
 void sites_free(struct sites *s); /* after all its blocks. NULL is accepted */
 /* The stack of a place; before, its stack is STACK_OTHER. */
 void sites_stack(struct sites *s, uint32_t tgid, uint32_t key, uint32_t stack);
+/* Calls fn with the number of each place's stack, which it may change. */
+void sites_stacks(struct sites *s, void (*fn)(void *ctx, uint32_t *stack), void *ctx);
 
 struct blocks *blocks_new(struct sites *s, uint32_t tgid);
 void blocks_free(struct blocks *b); /* the process is gone, or runs another program: so are its blocks. NULL is accepted */

@@ -63,6 +63,8 @@ void world_record(struct world *w, const struct so_head *r);
 void world_stack(struct world *w, const struct so_stack *s, uint32_t stack);
 /* The stacks that samples of all intervals refer to; the world's own. */
 struct stacks *world_stacks(struct world *w);
+/* Gives back stacks that nothing refers to any more, if there are many; between intervals of a watching that forgets. What was told of the interval before is by old numbers. */
+void world_stacks_tidy(struct world *w);
 /* Waits whose stacks are read last for min_ns at least (probe offcpu); blocks older than age_ns may be leaks (probe heap). Before the first record. */
 void world_thresholds(struct world *w, uint64_t offcpu_min_ns, uint64_t leak_age_ns);
 /* For the agent of a slot: a note for its reader, what heap windows saw, CPU time of others while it waited for a CPU (since the last call). */

@@ -251,6 +251,7 @@ struct world {
 	bool holding; /* the one before is held back: what ended before start_ns belongs to it */
 	bool finished; /* the interval just closed is resolved and in the total */
 	struct stacks *stacks;
+	size_t stacks_kept; /* the last time that they were tidied */
 	uint64_t offcpu_min_ns, leak_age_ns;
 	uint64_t orphans;
 	const struct agent_data **interval, **total; /* room for cap entries each */

@@ -106,6 +106,23 @@ int sample_set_merge(struct sample_set *into, const struct sample_set *from, boo
 	return err;
 }
 
+int sample_set_renumber(struct sample_set *s, const uint32_t *numbers)
+{
+	struct sample_set fresh = { 0 };
+	int err = 0;
+
+	for (uint32_t i = 0; i < s->cap && !err; i++)
+		if (s->at[i].value)
+			err = sample_set_add(&fresh, numbers[s->at[i].stack], s->at[i].value);
+	if (err) {
+		sample_set_fini(&fresh);
+		return err;
+	}
+	sample_set_fini(s);
+	*s = fresh;
+	return 0;
+}
+
 uint64_t sample_set_sum(const struct sample_set *s)
 {
 	uint64_t sum = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 #include "model/stacks.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,7 +40,7 @@ struct stacks {
 	struct index by_text, by_frame, by_stack;
 	size_t texts_cap, stacks_cap;
 	size_t bytes;
-	uint64_t refused;
+	uint64_t refused, generation;
 	uint32_t seed; /* so that nobody can make up a recording all of whose stacks have one hash */
 };
 
@@ -330,6 +331,32 @@ size_t stacks_bytes(const struct stacks *s)
 uint64_t stacks_refused(const struct stacks *s)
 {
 	return s->refused;
+}
+
+bool stacks_crowded(const struct stacks *s)
+{
+	return s->by_stack.len > STACKS_MAX / 2 || s->by_frame.len > FRAMES_MAX / 2 || s->bytes > STACKS_BYTES_MAX / 2;
+}
+
+int stacks_renew(struct stacks **table, const bool *keep, uint32_t *ret_numbers)
+{
+	const struct stacks *old = *table;
+	struct stacks *fresh = stacks_new();
+
+	if (!fresh)
+		return -ENOMEM;
+	for (uint32_t n = 0; n < STACKS_MAX; n++)
+		ret_numbers[n] = n && n < old->by_stack.len && keep[n] ? stacks_translate(fresh, old, n) : STACK_OTHER;
+	fresh->refused += old->refused;
+	fresh->generation = old->generation + 1;
+	stacks_free(*table);
+	*table = fresh;
+	return 0;
+}
+
+uint64_t stacks_generation(const struct stacks *s)
+{
+	return s->generation;
 }
 
 struct stacks *stacks_new(void)

@@ -55,6 +55,15 @@ const uint32_t *stacks_at(const struct stacks *s, uint32_t stack, size_t *ret_le
 size_t stacks_bytes(const struct stacks *s);
 /* Times that a frame or stack found no room, so far. */
 uint64_t stacks_refused(const struct stacks *s);
+/* It is more than half full, in one way or another. */
+bool stacks_crowded(const struct stacks *s);
+/*
+ * Gives back what nothing refers to: *table becomes one of another generation, which has only the stacks that keep[] (STACKS_MAX of them, by number) says; ret_numbers, as long, has
+ * their numbers in it, STACK_OTHER for the rest. What was refused is still counted. 0 or -ENOMEM (nothing changes).
+ */
+int stacks_renew(struct stacks **table, const bool *keep, uint32_t *ret_numbers);
+/* Numbers of one generation mean the same for good. */
+uint64_t stacks_generation(const struct stacks *s);
 
 enum sample_id {
 #define SAMPLE(id, name, probe, unit, type, help) SAMPLE_##id,
@@ -90,6 +99,8 @@ void sample_set_reset(struct sample_set *s);
 int sample_set_add(struct sample_set *s, uint32_t stack, uint64_t value);
 /* into += from, or into = from where the sample is a state (last). 0 or -ENOMEM. */
 int sample_set_merge(struct sample_set *into, const struct sample_set *from, bool last);
+/* Its stacks by other numbers: numbers[stack]. 0 or -ENOMEM (nothing is changed then). */
+int sample_set_renumber(struct sample_set *s, const uint32_t *numbers);
 uint64_t sample_set_sum(const struct sample_set *s);
 /* All entries, largest first (equal ones by stack); *ret_len of them, to be freed by the caller. NULL: none, or out of memory. */
 struct sample *sample_set_sorted(const struct sample_set *s, size_t *ret_len);

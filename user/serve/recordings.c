@@ -14,6 +14,7 @@
 #include "lib/timestamp.h"
 #include "lib/util.h"
 #include "model/recording_sum.h"
+#include "serve/file_stacks.h"
 
 #define DIRECTORY_MODE 0750
 #define FILE_AGENTS_MAX 20000 /* of one file: readers take no more than 65,536, and their sums take memory */
@@ -29,6 +30,7 @@ struct recordings {
 	uint64_t intervals; /* in the file */
 	struct recording sum; /* of them: its total */
 	struct totals totals;
+	struct file_stacks stacks;
 	uint64_t missed, missed_told;
 	double tidied_s;
 	uint64_t others_bytes; /* of the files that were there when it was tidied last, without the open one */
@@ -137,6 +139,7 @@ static void sum_reset(struct recordings *r)
 	free(r->sum.agents);
 	r->sum = (struct recording){ .observer.bpf_s = -1 };
 	r->totals = (struct totals){};
+	file_stacks_fini(&r->stacks);
 }
 
 /* They are in the order of their ids. */
@@ -327,26 +330,31 @@ static void interval_shift(struct interval_data *i, double by_s)
 
 static int interval_write(struct recordings *r, const struct interval_data *told, const struct stacks *stacks)
 {
-	struct interval_data i = *told;
-	int err = agents_add(r, told, false);
+	struct interval_data i;
+	int err = file_stacks_take(&r->stacks, told, stacks, &i);
 
-	interval_shift(&i, r->base_s);
-	if (!err)
-		err = recording_write_stacks(r->writer, stacks);
-	if (!err)
-		err = recording_write_interval(r->writer, &i);
 	if (err)
 		return err;
-	r->intervals++;
-	r->sum.intervals = i.seq + 1;
-	r->sum.duration_s = i.end_s;
-	return sum_add(r, &i);
+	err = agents_add(r, told, false);
+	interval_shift(&i, r->base_s);
+	if (!err && r->stacks.table)
+		err = recording_write_stacks(r->writer, r->stacks.table);
+	if (!err)
+		err = recording_write_interval(r->writer, &i);
+	if (!err) {
+		r->intervals++;
+		r->sum.intervals = i.seq + 1;
+		r->sum.duration_s = i.end_s;
+		err = sum_add(r, &i);
+	}
+	file_stacks_release(told, &i);
+	return err;
 }
 
 static bool file_full(const struct recordings *r, const struct interval_data *i)
 {
 	return i->start_s - r->base_s >= r->conf.rotate_s - (i->end_s - i->start_s) / 2 || recording_bytes(r->writer) >= r->conf.rotate_bytes ||
-	       r->sum.agents_len >= FILE_AGENTS_MAX;
+	       r->sum.agents_len >= FILE_AGENTS_MAX || (r->stacks.table && stacks_crowded(r->stacks.table));
 }
 
 static void failed(struct recordings *r, int err)

@@ -202,6 +202,7 @@ static int held_tell(struct session *s)
 {
 	uint64_t now = clock_ns();
 	int64_t bytes;
+	int err;
 
 	if (!s->held_until_ns)
 		return 0;
@@ -211,7 +212,9 @@ static int held_tell(struct session *s)
 		return log_err(bytes, "cannot read records");
 	s->held.agents = world_held(s->world, now, &s->held.agents_len);
 	s->held.infos = world_interval_infos(s->world);
-	return interval_tell(s, &s->held);
+	err = interval_tell(s, &s->held);
+	world_stacks_tidy(s->world);
+	return err;
 }
 
 static int agents_announce(struct session *s)
