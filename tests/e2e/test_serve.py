@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 """The daemon: its configuration, reloads, recordings that rotate, what it tells systemd."""
 import collections
+import http.server
 import json
 import os
 import queue
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 import zlib
 from pathlib import Path
 
@@ -476,6 +478,68 @@ def test_watchdog(daemon, sleeper):
     for _ in range(3):
         d.manager.hear("WATCHDOG=1")
     assert d.end() == ""
+
+
+class Sink(http.server.BaseHTTPRequestHandler):
+    """Takes pushes."""
+    protocol_version, taken = "HTTP/1.1", None
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.taken.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+def test_under_the_units_filter(stakeout, manager, agents, tmp_path):
+    """All that the daemon does, with what the unit lets it call: any other system call would kill it."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("package: no systemd-analyze")
+    sink = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Taking", (Sink,), {"taken": (taken := [])}))
+    sink.daemon_threads = True
+    threading.Thread(target=sink.serve_forever, args=(0.01,), daemon=True).start()
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        port = s.getsockname()[1]
+    agent = agents(sys.executable, "-c", EVER_NEW)
+
+    def text(compress):
+        return (f"interval: 100ms\nprobes: [+profile, +offcpu, +heap, +kmem]\ntargets: [{{pid: {agent.pid}}}, {{cgroup: nothing-of-this.slice}}]\n"
+                f"recordings: {{directory: {tmp_path}/r, rotate: 1s, max_size: 64K, compress: {compress}}}\n"
+                f"prometheus: {{listen: '127.0.0.1:{port}', textfile: {tmp_path}/stakeout.prom}}\n"
+                f"otlp: {{endpoint: 'http://localhost:{sink.server_address[1]}', file: {tmp_path}/o.jsonl, interval: 100ms}}\n")
+
+    config = tmp_path / "stakeout.yaml"
+    config.write_text(text("true"))
+    d = subprocess.Popen([sys.executable, Path(__file__).with_name("under_filter.py"), ROOT / "tools/systemd/stakeout.service", STAKEOUT, "serve", "-c", config],
+                         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "200000"})
+    try:
+        wait_for("it to be ready", lambda: d.poll() is not None or not manager.queue.empty())
+        assert d.poll() is None, d.stderr.read()
+        manager.hear("READY=1")
+        assert "Seccomp:\t2" in Path(f"/proc/{d.pid}/status").read_text()
+        files = Files(tmp_path / "r")
+        wait_for("recordings and pushes", lambda: d.poll() is not None or (len(files.paths()) > 2 and len(taken) > 3))
+        for _ in range(2):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=HANG_S) as page:
+                assert b"stakeout_oncpu_seconds" in page.read()
+        config.write_text(text("false"))
+        d.send_signal(signal.SIGHUP)
+        manager.hear("READY=1")
+        pushed = len(taken)
+        wait_for("more of both", lambda: d.poll() is not None or (len(taken) > pushed + 3 and any(p.suffix == ".ndjson" for p in files.paths())))
+        manager.hear("WATCHDOG=1")
+        d.send_signal(signal.SIGTERM)
+        said = d.communicate(timeout=HANG_S)[1].decode()
+        assert d.returncode == 0 and said.endswith("read anew\n") and said.count("\n") == 1, (d.returncode, said)
+    finally:
+        d.kill()
+        d.wait()
+        sink.shutdown()
+        sink.server_close()
 
 
 @pytest.mark.parametrize("text, says", [
