@@ -228,6 +228,30 @@ static void test_bytes(void **state)
 	stacks_free(s);
 }
 
+static void test_translate(void **state)
+{
+	struct stacks *a = stacks_new(), *b = stacks_new();
+	struct frame x = native("x"), y = native("y"), z = { FRAME_PYTHON, "z", "z.py", "", 7 };
+	uint32_t frames[3] = { stacks_frame(a, &x), stacks_frame(a, &y), stacks_frame(a, &z) }, n, m;
+
+	(void)state;
+	n = stacks_add(a, frames, 3);
+	stacks_frame(b, &z);
+	stacks_add(b, (uint32_t[]){ 1 }, 1);
+	m = stacks_translate(b, a, n);
+	assert_stack(b, m, (uint32_t[]){ 2, 3, 1 }, 3);
+	assert_frame(b, 2, &x);
+	assert_frame(b, 1, &z);
+	assert_int_equal(stacks_translate(b, a, n), m);
+	assert_int_equal(stacks_translate(a, b, m), n);
+	assert_int_equal(stacks_translate(b, b, m), m);
+	assert_int_equal(stacks_translate(b, a, STACK_OTHER), STACK_OTHER);
+	assert_int_equal(stacks_translate(b, a, 4711), STACK_OTHER);
+	assert_int_equal(stacks_translate(b, b, 4711), STACK_OTHER);
+	stacks_free(a);
+	stacks_free(b);
+}
+
 /* ---- sets ---- */
 
 static uint64_t weight(const struct sample_set *s, uint32_t stack)
@@ -318,7 +342,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_other), cmocka_unit_test(test_frames), cmocka_unit_test(test_grows),
 		cmocka_unit_test(test_deep), cmocka_unit_test(test_long_text), cmocka_unit_test(test_full),
-		cmocka_unit_test(test_bytes), cmocka_unit_test(test_sets),
+		cmocka_unit_test(test_bytes), cmocka_unit_test(test_translate), cmocka_unit_test(test_sets),
 		cmocka_unit_test(test_sets_bounds), cmocka_unit_test(test_names),
 	};
 

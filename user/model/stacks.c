@@ -323,6 +323,19 @@ const uint32_t *stacks_at(const struct stacks *s, uint32_t stack, size_t *ret_le
 	return s->stacks[stack].frames;
 }
 
+uint32_t stacks_translate(struct stacks *into, const struct stacks *from, uint32_t stack)
+{
+	uint32_t frames[STACK_FRAMES_MAX];
+	size_t len;
+	const uint32_t *at = stacks_at(from, stack, &len);
+
+	if (into == from)
+		return at ? stack : STACK_OTHER;
+	for (size_t i = 0; i < len; i++)
+		frames[i] = stacks_frame(into, stacks_frame_at(from, at[i]));
+	return stacks_add(into, frames, len);
+}
+
 size_t stacks_bytes(const struct stacks *s)
 {
 	return s->bytes;

@@ -52,6 +52,8 @@ size_t stacks_len(const struct stacks *s);
 const struct frame *stacks_frame_at(const struct stacks *s, uint32_t frame);
 /* The frames of a stack, innermost first; *ret_len of them. NULL: no such number. */
 const uint32_t *stacks_at(const struct stacks *s, uint32_t stack, size_t *ret_len);
+/* Number in `into` of stack number `stack` of `from`. */
+uint32_t stacks_translate(struct stacks *into, const struct stacks *from, uint32_t stack);
 size_t stacks_bytes(const struct stacks *s);
 /* Times that a frame or stack found no room, so far. */
 uint64_t stacks_refused(const struct stacks *s);
