@@ -174,7 +174,7 @@ static __always_inline void cycle_reasons(struct cycle *c, struct task_struct *p
 			c->next = SO_WAIT_OTHER;
 		else
 			c->next = wait_reason(prev, m->flags);
-		if (c->next == SO_WAIT_POLL) {
+		if (c->next == SO_WAIT_POLL || c->next == SO_WAIT_EVENTS) {
 			c->limit_ns = poll_limit(prev);
 			if (c->limit_ns == LIMIT_NONE)
 				c->limit_ns = 0;

@@ -4,9 +4,11 @@
 The programs of faults/ do the same work as `faulty` and as `healthy`; many of them are watched in one recording. What a fault costs is measured by the
 programs themselves: the time (CPU, memory) of the one less that of the other.
 """
+import contextlib
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from services import pem
 sys.path.insert(0, str(Path(__file__).parent))
 FAULTS = Path(__file__).parent / "faults"
 ROUNDS = 5 if os.environ.get("LONG") else 1
+BUSY = 0.03  # of the time some task waited for a CPU
 COST = 0.25  # how far an estimate may be off
 
 
@@ -26,9 +29,11 @@ class Fault:
 
     program: str
     finding: str
-    cost: str = "wall"  # what it costs: wall, cpu, or "" for what the program can't tell
+    cost: str = "wall_s"  # what it costs: wall_s, cpu_s or bytes
     also: dict = field(default_factory=dict)  # other names of the same fault, with the reason
     group: str = "quiet"  # programs that are watched together
+    computes: bool = False  # for so much of its time that on a busy machine it is that which decides how long it takes
+    quota: float = 0  # of a CPU, that the faulty one has
 
     def argv(self, mode, ports):
         return ["node" if self.program.endswith(".js") else "/usr/bin/python3", FAULTS / self.program, mode, json.dumps(ports)]
@@ -37,8 +42,47 @@ class Fault:
 TABLE = [
     Fault("reuse.py", "connections-not-reused"),
     Fault("reuse.js", "connections-not-reused"),
+    Fault("blocked_sleep.py", "event-loop-blocked"),
+    Fault("blocked_sleep.js", "event-loop-blocked"),
+    Fault("blocked_socket.py", "event-loop-blocked"),
+    Fault("pickup.py", "slow-pickup"),
+    Fault("slow_peer.py", "slow-first-byte"),
+    Fault("stalls.py", "streaming-stalls"),
+    Fault("stalls.js", "streaming-stalls"),
+    Fault("network.py", "slow-network"),
+    Fault("lossy.py", "retransmits"),
+    Fault("growth.py", "memory-growth", cost="bytes"),
+    Fault("churn.py", "allocation-churn", cost="cpu_s", group="busy"),
+    Fault("collect.py", "gc-pauses", group="busy"),
+    Fault("collect.js", "gc-pauses", group="busy"),
+    Fault("starved.py", "starved-of-cpu", group="busy", quota=0.1, computes=True),
+    Fault("gil.py", "lock-contention", group="busy", computes=True),
 ]
 GROUPS = sorted({fault.group for fault in TABLE})
+
+
+def networks(agents):
+    """Networks that are far away, or that lose segments, by TUN devices: their far addresses."""
+    far = {}
+    for n, (name, options) in enumerate({"far": ["--delay-ms", 20], "lossy": ["--lose", 12]}.items()):
+        first, far[name] = (f"198.18.{os.getpid() % 256}.{4 * n + last}" for last in (1, 2))  # RFC 2544: nobody's
+        reflector = agents("/usr/bin/python3", FAULTS / "reflector.py", f"{name}{os.getpid()}", first, far[name], *options, stdout=-1)
+        assert line_of(reflector) == "up\n"
+    return far
+
+
+@contextlib.contextmanager
+def quota(share):
+    """A cgroup (v1) with so much of a CPU; yields what puts a process that starts into it."""
+    group = Path(f"/sys/fs/cgroup/cpu/stakeout-findings-{os.getpid()}")
+    if not (group.parent / "cgroup.procs").exists():
+        pytest.skip("no cgroup hierarchy cpu of version 1 at /sys/fs/cgroup/cpu")
+    group.mkdir()
+    (group / "cpu.cfs_period_us").write_text("50000")
+    (group / "cpu.cfs_quota_us").write_text(str(int(share * 50000)))
+    yield lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
+    wait_for("its processes to go", lambda: not (group / "cgroup.procs").read_text())
+    group.rmdir()
 
 
 class Watched:
@@ -47,31 +91,35 @@ class Watched:
     def __init__(self, folder, group):
         agents, self.said, self.found = Agents(), {}, {}
         folder.mkdir()
-        stakeout = Stakeout(folder)
+        stakeout, quotas = Stakeout(folder), contextlib.ExitStack()
         try:
             server = agents("/usr/bin/python3", FAULTS / "server.py", "--pem", pem(), stdout=-1)
-            ports = json.loads(line_of(server))
+            ports = {**json.loads(line_of(server)), **networks(agents)}
             programs = {}
             for fault in (f for f in TABLE if f.group == group):
                 for mode in ("faulty", "healthy"):
-                    programs[fault.program, mode] = agents(*fault.argv(mode, ports), stdin=-1, stdout=-1)
+                    into = quotas.enter_context(quota(fault.quota)) if fault.quota and mode == "faulty" else None
+                    programs[fault.program, mode] = agents(*fault.argv(mode, ports), stdin=-1, stdout=-1, preexec_fn=into)
             for program in programs.values():
                 assert line_of(program) == "ready\n"
             out = folder / "out.ndjson"
             observer = stakeout.start("record", "-q", "-i", "0.2", "-o", out, "--peer", f"127.0.0.1:{ports['model']}=llm/model",
                                       "-p", ",".join(str(p.pid) for p in programs.values()))
             wait_for("the first interval", lambda: observer.poll() is not None or out.exists() and '"interval","seq"' in out.read_text())
+            pressed, begin = pressure_s(), time.monotonic()
             for program in programs.values():
                 program.stdin.write(b"go\n")
                 program.stdin.flush()
             for name, program in programs.items():
                 self.said[name] = json.loads(line_of(program))
                 assert program.wait() == 0
+            self.busy = pressure_s() - pressed > BUSY * (time.monotonic() - begin)
             _, err = observer.communicate(timeout=100)
             assert observer.returncode == 0, err
             pids = {program.pid: name for name, program in programs.items()}
         finally:
             agents.close()
+            quotas.close()
         assert not any(Recording(out).total["observer"]["lost"].values())
         report = stakeout("report", "--json", out)
         self.report = json.loads(report.stdout)
@@ -87,6 +135,17 @@ def watched(request, tmp_path_factory):
     return lambda group: seen.get(group) or seen.setdefault(group, Watched(folder / group, group))
 
 
+def strange(found):
+    """It was starved by what else runs on this machine, the other programs of its group among it."""
+    return found["finding"] == "starved-of-cpu" and found["subject"] != "its CPU quota"
+
+
+def pressure_s():
+    """Time in which some task of the machine waited for a CPU."""
+    with open("/proc/pressure/cpu", encoding="ascii") as f:
+        return int(f.read().split()[4].removeprefix("total=")) / 1e6
+
+
 def names(found):
     return [f["finding"] for f in found]
 
@@ -96,15 +155,18 @@ def test_fault(watched, fault):
     """It is found, by that name alone, once; the healthy one has nothing; and it costs what its absence saves."""
     seen = watched(fault.group)
     faulty, healthy = (seen.found[fault.program, mode] for mode in ("faulty", "healthy"))
+    if seen.busy:
+        healthy = [f for f in healthy if not strange(f)]
+        faulty = [f for f in faulty if f["finding"] == fault.finding or not strange(f)]
     assert not healthy, healthy
     assert set(names(faulty)) - set(fault.also) == {fault.finding}, faulty
     (found,) = (f for f in faulty if f["finding"] == fault.finding)
     said = {mode: seen.said[fault.program, mode] for mode in ("faulty", "healthy")}
     assert said["faulty"]["done"] == said["healthy"]["done"]
-    if fault.cost:
-        cost = found["cost_per_minute"][f"{fault.cost}_s"] / 60 * seen.seconds[fault.program, "faulty"]
-        saved = said["faulty"][f"{fault.cost}_s"] - said["healthy"][f"{fault.cost}_s"]
-        assert cost == pytest.approx(saved, rel=COST), (found, said)
+    cost = found["cost_per_minute"][fault.cost] / 60 * seen.seconds[fault.program, "faulty"]
+    saved = said["faulty"][fault.cost] - said["healthy"][fault.cost]
+    print(f"{fault.program}: costs {cost:.3g}, {saved:.3g} saved ({fault.cost})")
+    assert seen.busy and fault.computes or cost == pytest.approx(saved, rel=COST), (found, said)
     for key in ("severity", "title", "evidence", "change", "unless"):
         assert found[key]
 

@@ -3,6 +3,7 @@
 #ifndef LIB_FINDINGS_H
 #define LIB_FINDINGS_H
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

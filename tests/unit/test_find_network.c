@@ -141,6 +141,174 @@ static void what_serves_or_is_multiplexed_is_left_alone(void **ctx)
 	made_fini(&m);
 }
 
+/* Calls to a far peer: a round trip of 80 ms, an answer after another 20. */
+static struct metric_set *far(struct made *m)
+{
+	struct metric_set *p;
+
+	made_init(m);
+	p = made_peer(m, "203.0.113.1:443", "", CLASS_HTTP);
+	p->value[M_EXCHANGES] = 100;
+	made_values(p, M_CONNECT_NS, 1, 80 * MS);
+	made_values(p, M_RTT_NS, 100, 81 * MS);
+	made_values(p, M_TTFB_NS, 100, 100 * MS);
+	return p;
+}
+
+static void a_network_that_is_slow(void **ctx)
+{
+	struct metric_set *p;
+	struct made m;
+
+	(void)ctx;
+	far(&m);
+	assert_int_equal(made_judge(&m, FINDING_SLOW_NETWORK), 1);
+	assert_near(m.found[0].cost_s, 8);
+	assert_int_equal(m.len, 1);
+	m.data.concurrency[CLASS_HTTP] = (struct concurrency){.outstanding_ns = 8000, .busy_ns = 2000, .max = 10};
+	assert_int_equal(made_judge(&m, FINDING_SLOW_NETWORK), 1);
+	assert_near(m.found[0].cost_s, 2);
+	made_fini(&m);
+	p = far(&m); /* few calls */
+	hist_reset(p->hist[M_TTFB_NS]);
+	made_values(p, M_TTFB_NS, 9, 100 * MS);
+	assert_int_equal(made_judge(&m, FINDING_SLOW_NETWORK), 0);
+	made_fini(&m);
+	p = far(&m); /* how far it is isn't known: held-back acknowledgements look the same */
+	hist_reset(p->hist[M_CONNECT_NS]);
+	assert_int_equal(made_judge(&m, FINDING_SLOW_NETWORK), 0);
+	made_fini(&m);
+}
+
+/* The only connect was held up by a busy machine; the round trips of the kernel tell better. And no answer comes sooner than one. */
+static void a_network_that_only_looks_slow(void **ctx)
+{
+	struct metric_set *p;
+	struct made m;
+
+	(void)ctx;
+	p = far(&m);
+	hist_reset(p->hist[M_RTT_NS]);
+	made_values(p, M_RTT_NS, 100, 0.2 * MS);
+	assert_int_equal(made_judge(&m, FINDING_SLOW_NETWORK), 0);
+	made_fini(&m);
+	p = far(&m);
+	made_values(p, M_TTFB_NS, 1, 3 * MS);
+	assert_int_equal(made_judge(&m, FINDING_SLOW_NETWORK), 0);
+	made_fini(&m);
+	p = far(&m); /* the peer takes longer */
+	hist_reset(p->hist[M_TTFB_NS]);
+	made_values(p, M_TTFB_NS, 100, 200 * MS);
+	assert_int_equal(made_judge(&m, FINDING_SLOW_NETWORK), 0);
+	made_fini(&m);
+}
+
+static void segments_that_are_sent_again(void **ctx)
+{
+	static const struct {
+		const char *peer;
+		unsigned lost, requests, held, wanted;
+	} cases[] = {
+	        {"203.0.113.1:443", 10, 1000, 10, 1},
+	        {"203.0.113.1:443", 9, 1000, 9, 0},
+	        {"203.0.113.1:443", 4, 100, 4, 0},
+	        {"203.0.113.1:443", 10, 1000, 1, 0},
+	        {"127.0.0.1:443", 10, 1000, 10, 0},
+	        {"[::1]:443", 10, 1000, 10, 0},
+	        {"/run/x.sock", 10, 1000, 10, 0},
+	        {"203.0.113.1:443", 100, 1000, 10, 1},
+	        {"[2001:db8::1]:443", 10, 1000, 10, 1},
+	};
+
+	(void)ctx;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct metric_set *p;
+		struct made m;
+
+		made_init(&m);
+		p = made_peer(&m, cases[i].peer, "", CLASS_DB);
+		p->value[M_RETRANSMITS] = cases[i].lost;
+		p->value[M_EXCHANGES] = cases[i].requests;
+		made_values(p, M_EXCHANGE_NS, cases[i].requests - cases[i].held, 5 * MS);
+		made_values(p, M_EXCHANGE_NS, cases[i].held, 210 * MS);
+		assert_int_equal(made_judge(&m, FINDING_RETRANSMITS), cases[i].wanted);
+		if (cases[i].wanted)
+			assert_near(m.found[0].cost_s, 10 * 0.2);
+		made_fini(&m);
+	}
+}
+
+/* Slow is another thing for a model than for a cache. */
+static void a_peer_that_is_slow(void **ctx)
+{
+	static const struct {
+		enum class_id class;
+		double ttfb_ms;
+		unsigned n, wanted;
+	} cases[] = {
+	        {CLASS_LLM, 1100, 20, 1},
+	        {CLASS_LLM, 900, 40, 0},
+	        {CLASS_LLM, 5000, 4, 0},
+	        {CLASS_LLM, 1100, 10, 0},
+	        {CLASS_DB, 110, 200, 1},
+	        {CLASS_DB, 90, 400, 0},
+	        {CLASS_CACHE, 22, 800, 1},
+	};
+
+	(void)ctx;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct made m;
+		struct metric_set *p;
+
+		made_init(&m);
+		p = made_peer(&m, "203.0.113.1:1", "", cases[i].class);
+		p->value[M_EXCHANGES] = cases[i].n;
+		made_values(p, M_TTFB_NS, cases[i].n, cases[i].ttfb_ms * MS);
+		made_values(p, M_CONNECT_NS, 1, 3 * MS);
+		assert_int_equal(made_judge(&m, FINDING_SLOW_PEER), cases[i].wanted);
+		assert_int_equal(m.len, cases[i].wanted);
+		if (cases[i].wanted) {
+			assert_near(made_finding(&m, FINDING_SLOW_PEER)->cost_s, cases[i].n * cases[i].ttfb_ms / 1e3);
+			assert_int_equal(made_finding(&m, FINDING_SLOW_PEER)->severity, SEVERITY_INFO);
+		}
+		made_fini(&m);
+	}
+}
+
+static void streams_that_stall(void **ctx)
+{
+	static const struct {
+		enum class_id class;
+		double gap_ms, stall_ms;
+		unsigned gaps, stalls, wanted;
+	} cases[] = {
+	        {CLASS_LLM, 20, 900, 100, 3, 1},
+	        {CLASS_LLM, 20, 900, 100, 1, 0},
+	        {CLASS_LLM, 20, 900, 20, 3, 0},
+	        {CLASS_LLM, 20, 450, 100, 3, 0},
+	        {CLASS_LLM, 100, 900, 100, 3, 0},
+	        {CLASS_HTTP, 20, 900, 100, 3, 0},
+	        {CLASS_LLM, 100, 1100, 100, 3, 1},
+	};
+
+	(void)ctx;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct made m;
+		struct metric_set *p;
+
+		made_init(&m);
+		p = made_peer(&m, "203.0.113.1:443", "", cases[i].class);
+		p->value[M_EXCHANGES] = 5;
+		made_values(p, M_CHUNK_GAP_NS, cases[i].gaps, cases[i].gap_ms * MS);
+		made_values(p, M_CHUNK_GAP_NS, cases[i].stalls, cases[i].stall_ms * MS);
+		assert_int_equal(made_judge(&m, FINDING_STALLS), cases[i].wanted);
+		assert_int_equal(m.len, cases[i].wanted);
+		if (cases[i].wanted)
+			assert_near(m.found[0].cost_s, cases[i].stalls * (cases[i].stall_ms - cases[i].gap_ms) / 1e3);
+		made_fini(&m);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -152,6 +320,11 @@ int main(void)
 	        cmocka_unit_test(many_cheap_connects_are_worth_a_word),
 	        cmocka_unit_test(addresses_behind_one_name_are_one),
 	        cmocka_unit_test(what_serves_or_is_multiplexed_is_left_alone),
+	        cmocka_unit_test(a_network_that_is_slow),
+	        cmocka_unit_test(a_network_that_only_looks_slow),
+	        cmocka_unit_test(segments_that_are_sent_again),
+	        cmocka_unit_test(a_peer_that_is_slow),
+	        cmocka_unit_test(streams_that_stall),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,7 +60,7 @@ static void transfer(struct story *y, uint64_t in_ns)
 
 static struct metric_set *finish(struct story *y)
 {
-	struct so_snap s = { .tid = ROOT, .tgid = ROOT, .agent = 1, .wait = SO_WAIT_POLL, .base_ns = y->now, .now_ns = y->now + MS, .flags = SO_SNAP_LEADER };
+	struct so_snap s = { .tid = ROOT, .tgid = ROOT, .agent = 1, .wait = SO_WAIT_EVENTS, .base_ns = y->now, .now_ns = y->now + MS, .flags = SO_SNAP_LEADER };
 	const struct agent_data *const *all;
 	int len;
 
@@ -84,9 +84,9 @@ static void turns_of_a_loop(void **ctx)
 	struct metric_set *m;
 
 	(void)ctx;
-	cycle(&y, SO_WAIT_NONE, 0, 0, 5 * MS, SO_WAIT_POLL, 0); /* before the first poll: no turn yet */
+	cycle(&y, SO_WAIT_NONE, 0, 0, 5 * MS, SO_WAIT_EVENTS, 0); /* before the first poll: no turn yet */
 	for (int i = 0; i < 10; i++)
-		cycle(&y, SO_WAIT_POLL, 20 * MS, MS, 2 * MS, SO_WAIT_POLL, 0); /* waiting for a CPU is part of the turn */
+		cycle(&y, SO_WAIT_EVENTS, 20 * MS, MS, 2 * MS, SO_WAIT_EVENTS, 0); /* waiting for a CPU is part of the turn */
 	m = finish(&y);
 	assert_hist(m, M_LOOP_BUSY_NS, 10, 30 * MS);
 	assert_hist(m, M_LOOP_BLOCKED_NS, 0, 0);
@@ -102,23 +102,67 @@ static void what_blocks_a_turn(void **ctx)
 		{ SO_WAIT_NET, M_LOOP_BLOCKED_NET_NS },	    { SO_WAIT_DISK, M_LOOP_BLOCKED_DISK_NS },	{ SO_WAIT_LOCK, M_LOOP_BLOCKED_LOCK_NS },
 		{ SO_WAIT_SLEEP, M_LOOP_BLOCKED_SLEEP_NS }, { SO_WAIT_PIPE, M_LOOP_BLOCKED_PIPE_NS },	{ SO_WAIT_CHILD, M_LOOP_BLOCKED_CHILD_NS },
 		{ SO_WAIT_FAULT, M_LOOP_BLOCKED_FAULT_NS }, { SO_WAIT_INPUT, M_LOOP_BLOCKED_INPUT_NS }, { SO_WAIT_OTHER, M_LOOP_BLOCKED_OTHER_NS },
+		{ SO_WAIT_POLL, M_LOOP_BLOCKED_POLL_NS },
 	};
 	struct story y = start();
 	struct metric_set *m;
 
 	(void)ctx;
-	cycle(&y, SO_WAIT_LOCK, 50 * MS, 0, MS, SO_WAIT_POLL, 0); /* outside of a turn: no loop's */
+	cycle(&y, SO_WAIT_LOCK, 50 * MS, 0, MS, SO_WAIT_EVENTS, 0); /* outside of a turn: no loop's */
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
-		cycle(&y, SO_WAIT_POLL, 5 * MS, 0, MS, kinds[i].wait, 0);
+		cycle(&y, SO_WAIT_EVENTS, 5 * MS, 0, MS, kinds[i].wait, 0);
 		cycle(&y, kinds[i].wait, (1 + i) * MS, 0, MS, SO_WAIT_NONE, 0);
-		cycle(&y, SO_WAIT_NONE, 0, 2 * MS, MS, SO_WAIT_POLL, 0); /* preempted, and on */
+		cycle(&y, SO_WAIT_NONE, 0, 2 * MS, MS, SO_WAIT_EVENTS, 0); /* preempted, and on */
 	}
 	m = finish(&y);
-	assert_hist(m, M_LOOP_BUSY_NS, 9, 9 * 5 * MS + 45 * MS);
-	assert_hist(m, M_LOOP_BLOCKED_NS, 9, 45 * MS);
+	assert_hist(m, M_LOOP_BUSY_NS, 10, 10 * 5 * MS + 55 * MS);
+	assert_hist(m, M_LOOP_BLOCKED_NS, 10, 55 * MS);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
 		assert_hist(m, kinds[i].metric, 1, (1 + i) * MS);
 	world_free(y.w);
+}
+
+/* A program that asks a socket at a time, each with a limit of its own, has no loop. */
+static void polls_of_one_socket_are_no_loop(void **ctx)
+{
+	struct story y = start();
+	struct metric_set *m;
+
+	(void)ctx;
+	for (int i = 0; i < 20; i++)
+		cycle(&y, i % 2 ? SO_WAIT_POLL : SO_WAIT_SLEEP, MS, 0, MS, i % 2 ? SO_WAIT_SLEEP : SO_WAIT_POLL, 0);
+	m = finish(&y);
+	assert_hist(m, M_LOOP_BUSY_NS, 0, 0);
+	assert_hist(m, M_LOOP_BLOCKED_NS, 0, 0);
+	assert_hist(m, M_WAIT_POLL_NS, 10, 10 * MS);
+	world_free(y.w);
+}
+
+/* A lock in a turn blocks its loop; but where another thread has taken the loop over meanwhile, it is the wait for work of a thread of the pool. */
+static void a_loop_that_threads_share(void **ctx)
+{
+	struct so_fork fork = { .head = { SO_FORK, 2, 1, ROOT }, .child_tid = ROOT + 1, .child_tgid = ROOT };
+	struct so_cycle other = { .head = { SO_CYCLE, 1, 1, ROOT + 1 }, .next = SO_WAIT_EVENTS };
+	struct metric_set *m;
+	struct story y;
+
+	(void)ctx;
+	for (int shared = 0; shared < 2; shared++) {
+		y = start();
+		fork.head.time_ns = y.now;
+		world_record(y.w, &fork.head);
+		cycle(&y, SO_WAIT_NONE, 0, 0, MS, SO_WAIT_EVENTS, 0);
+		cycle(&y, SO_WAIT_EVENTS, 5 * MS, 0, MS, SO_WAIT_LOCK, 0);
+		other.head.time_ns = y.now + 10;
+		other.stint_ns = other.gap_ns = 5;
+		if (shared)
+			world_record(y.w, &other.head);
+		cycle(&y, SO_WAIT_LOCK, 50 * MS, 0, MS, SO_WAIT_EVENTS, 0);
+		m = finish(&y);
+		assert_hist(m, M_LOOP_BLOCKED_LOCK_NS, !shared, shared ? 0 : 50 * MS);
+		assert_hist(m, M_LOOP_BUSY_NS, !shared, shared ? 0 : 52 * MS);
+		world_free(y.w);
+	}
 }
 
 static void a_thread_without_polls_is_no_loop(void **ctx)
@@ -142,7 +186,7 @@ static void timers_that_do_nothing(void **ctx)
 
 	(void)ctx;
 	for (int i = 0; i < 12; i++) /* ten of them follow two of their like */
-		cycle(&y, SO_WAIT_POLL, 50 * MS + i * 10 * US, 0, 100 * US, SO_WAIT_POLL, SO_CYCLE_TIMEOUT);
+		cycle(&y, SO_WAIT_EVENTS, 50 * MS + i * 10 * US, 0, 100 * US, SO_WAIT_EVENTS, SO_CYCLE_TIMEOUT);
 	m = finish(&y);
 	assert_int_equal(m->value[M_WAKEUPS_IDLE], 10);
 	assert_int_equal(m->hist[M_WAKE_PERIOD_NS]->count, 10);
@@ -157,7 +201,7 @@ static void wake_ups_with_a_reason(void **ctx)
 
 	(void)ctx;
 	for (int i = 0; i < 12; i++) /* an event, not the timer */
-		cycle(&y, SO_WAIT_POLL, 50 * MS, 0, 100 * US, SO_WAIT_POLL, 0);
+		cycle(&y, SO_WAIT_EVENTS, 50 * MS, 0, 100 * US, SO_WAIT_EVENTS, 0);
 	for (int i = 0; i < 12; i++) /* it works */
 		cycle(&y, SO_WAIT_SLEEP, 50 * MS, 0, 20 * MS, SO_WAIT_SLEEP, 0);
 	for (int i = 0; i < 12; i++) /* it is never the same */
@@ -217,16 +261,16 @@ static void any_loop(void **ctx)
 		seed = round;
 		for (int i = 0; i < 200; i++) {
 			uint64_t wait_ns = wait ? 1 + draw(MS) : 0, runq_ns = draw(1000), stint_ns = 1 + draw(MS), ready = y.now + wait_ns;
-			unsigned next = draw(2) ? SO_WAIT_POLL : draw(SO_WAITS);
+			unsigned next = draw(2) ? SO_WAIT_EVENTS : draw(SO_WAITS);
 
-			if (wait == SO_WAIT_POLL) {
+			if (wait == SO_WAIT_EVENTS) {
 				turn = ready;
 			} else if (wait && turn) {
 				blocked++;
 				blocked_ns += wait_ns;
 			}
 			cycle(&y, wait, wait_ns, runq_ns, stint_ns, next, 0);
-			if (next == SO_WAIT_POLL && turn) {
+			if (next == SO_WAIT_EVENTS && turn) {
 				busy++;
 				busy_ns += y.now - turn;
 				turn = 0;
@@ -257,6 +301,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(turns_of_a_loop),
 		cmocka_unit_test(what_blocks_a_turn),
+		cmocka_unit_test(polls_of_one_socket_are_no_loop),
+		cmocka_unit_test(a_loop_that_threads_share),
 		cmocka_unit_test(a_thread_without_polls_is_no_loop),
 		cmocka_unit_test(timers_that_do_nothing),
 		cmocka_unit_test(wake_ups_with_a_reason),

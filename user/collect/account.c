@@ -20,7 +20,7 @@ static const enum state_id wait_states[SO_WAITS] = {
 	[SO_WAIT_NET] = STATE_NET_OTHER, [SO_WAIT_DISK] = STATE_DISK,	[SO_WAIT_LOCK] = STATE_LOCK,   [SO_WAIT_SLEEP] = STATE_SLEEP,
 	[SO_WAIT_POLL] = STATE_POLL,	 [SO_WAIT_PIPE] = STATE_PIPE,	[SO_WAIT_CHILD] = STATE_CHILD, [SO_WAIT_FAULT] = STATE_FAULT,
 	[SO_WAIT_INPUT] = STATE_INPUT,	 [SO_WAIT_OTHER] = STATE_OTHER,
-	[SO_WAIT_ACCEPT] = STATE_IDLE,
+	[SO_WAIT_ACCEPT] = STATE_IDLE,	 [SO_WAIT_EVENTS] = STATE_POLL,
 };
 
 struct verdict { /* on a wait */
@@ -43,7 +43,7 @@ static struct verdict wait_judge(const struct world *w, const struct task *t, co
 			net = STATE_NET_OTHER;
 		v.pending = net == NET_PAIR;
 		v.state = v.pending ? STATE_PIPE : net ? net : STATE_IDLE; /* none: it waits for datagrams of anybody */
-	} else if (wait == SO_WAIT_POLL) {
+	} else if (wait == SO_WAIT_POLL || wait == SO_WAIT_EVENTS) {
 		v.pending = v.poll = true;
 		v.state = c->timeout || (!c->over && c->limited) ? STATE_SLEEP : STATE_IDLE;
 	}
@@ -55,6 +55,7 @@ static bool wait_rests(unsigned wait)
 {
 	switch (wait) {
 	case SO_WAIT_POLL:
+	case SO_WAIT_EVENTS:
 	case SO_WAIT_PIPE:
 	case SO_WAIT_INPUT:
 	case SO_WAIT_ACCEPT:

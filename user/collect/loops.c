@@ -11,23 +11,40 @@ static const enum metric_id blocked_metrics[SO_WAITS] = {
 	[SO_WAIT_NET] = M_LOOP_BLOCKED_NET_NS,	   [SO_WAIT_DISK] = M_LOOP_BLOCKED_DISK_NS,   [SO_WAIT_LOCK] = M_LOOP_BLOCKED_LOCK_NS,
 	[SO_WAIT_SLEEP] = M_LOOP_BLOCKED_SLEEP_NS, [SO_WAIT_PIPE] = M_LOOP_BLOCKED_PIPE_NS,   [SO_WAIT_CHILD] = M_LOOP_BLOCKED_CHILD_NS,
 	[SO_WAIT_FAULT] = M_LOOP_BLOCKED_FAULT_NS, [SO_WAIT_INPUT] = M_LOOP_BLOCKED_INPUT_NS, [SO_WAIT_OTHER] = M_LOOP_BLOCKED_OTHER_NS,
-	[SO_WAIT_ACCEPT] = M_LOOP_BLOCKED_ACCEPT_NS,
+	[SO_WAIT_ACCEPT] = M_LOOP_BLOCKED_ACCEPT_NS, [SO_WAIT_POLL] = M_LOOP_BLOCKED_POLL_NS,
 };
+
+/*
+ * Where several threads share a loop (Go, Tokio), the one that another has relieved waits for work, as threads of a pool do: its turn is over. True if so.
+ */
+static bool relieved(struct task *t, unsigned wait, unsigned next)
+{
+	bool other = t->proc && t->proc->poller && t->proc->poller != t->tid;
+
+	if (t->proc && next == SO_WAIT_EVENTS)
+		t->proc->poller = t->tid;
+	if (wait != SO_WAIT_LOCK || !other)
+		return false;
+	t->turn_ns = 0;
+	return true;
+}
 
 static void loop_turn(struct world *w, struct task *t, const struct so_head *h, uint64_t wait_ns, uint64_t ran_ns, unsigned wait, unsigned next)
 {
 	struct sets s;
 
-	if (wait == SO_WAIT_POLL)
+	if (relieved(t, wait, next))
+		return;
+	if (wait == SO_WAIT_EVENTS)
 		t->turn_ns = minus(h->time_ns, ran_ns); /* when it was woken: waiting for a CPU is part of the turn */
 	if (!t->turn_ns)
 		return; /* most threads have no loop */
 	s = sets_of(w->agents[t->agent], t->proc);
-	if (wait && wait != SO_WAIT_POLL && wait < SO_WAITS) {
+	if (wait && wait != SO_WAIT_EVENTS && wait < SO_WAITS) {
 		record(w, s, M_LOOP_BLOCKED_NS, wait_ns);
 		record(w, s, blocked_metrics[wait], wait_ns);
 	}
-	if (next == SO_WAIT_POLL) {
+	if (next == SO_WAIT_EVENTS) {
 		record(w, s, M_LOOP_BUSY_NS, minus(h->time_ns, t->turn_ns));
 		t->turn_ns = 0;
 	}
@@ -39,18 +56,20 @@ static void loop_turns(struct world *w, struct task *t, const struct cycles_run 
 	uint64_t ran_ns = minus(r->end_ns - r->base_ns, waits_ns);
 	struct sets s = sets_of(w->agents[t->agent], t->proc);
 
-	if (wait == SO_WAIT_POLL) {
+	if (relieved(t, wait, next))
+		return;
+	if (wait == SO_WAIT_EVENTS) {
 		/* Each wait but the first ended a turn, and the first one did in the record before. */
 		record_sum(w, s, M_LOOP_BUSY_NS, ran_ns / r->waits * (r->waits - 1), r->waits - 1);
 		t->turn_ns = minus(r->end_ns, ran_ns / r->waits);
 	}
 	if (!t->turn_ns)
 		return;
-	if (wait && wait != SO_WAIT_POLL && wait < SO_WAITS) {
+	if (wait && wait != SO_WAIT_EVENTS && wait < SO_WAITS) {
 		record_sum(w, s, M_LOOP_BLOCKED_NS, waits_ns, r->waits);
 		record_sum(w, s, blocked_metrics[wait], waits_ns, r->waits);
 	}
-	if (next == SO_WAIT_POLL) {
+	if (next == SO_WAIT_EVENTS) {
 		record(w, s, M_LOOP_BUSY_NS, minus(r->end_ns, t->turn_ns));
 		t->turn_ns = 0;
 	}
@@ -58,7 +77,7 @@ static void loop_turns(struct world *w, struct task *t, const struct cycles_run 
 
 static void loop_polling(struct world *w, struct task *t, uint64_t wait_ns, uint64_t gap_ns, uint64_t stint_ns, unsigned wait, unsigned flags)
 {
-	bool timer = wait == SO_WAIT_SLEEP || (wait == SO_WAIT_POLL && flags & SO_CYCLE_TIMEOUT);
+	bool timer = wait == SO_WAIT_SLEEP || ((wait == SO_WAIT_POLL || wait == SO_WAIT_EVENTS) && flags & SO_CYCLE_TIMEOUT);
 	uint64_t slack_ns = t->period_ns / 16 + PERIOD_SLACK_NS;
 	struct sets s;
 

@@ -172,6 +172,7 @@ static const enum metric_id wait_metrics[SO_WAITS] = {
 #define WAIT(id, value, name, help) [SO_WAIT_##id] = M_WAIT_##id##_NS,
 #include "waits.def"
 #undef WAIT
+	[SO_WAIT_EVENTS] = M_WAIT_POLL_NS,
 };
 
 bool task_is_main(const struct world *w, const struct task *t)

@@ -73,6 +73,7 @@ struct proc {
 	uint64_t rss, rss_peak;
 	struct proc *parent; /* in the same agent, or NULL */
 	int kids; /* processes whose parent it is */
+	uint32_t poller; /* thread that waited for events last; 0: none has */
 	struct spans children; /* when descendants were at work */
 	struct waits waits, open; /* open: of waits that are not over */
 	struct conn *conns;

@@ -49,6 +49,7 @@ static inline const struct hist *hist_of(const struct metric_set *s, enum metric
 
 /* Sum and number of the values of h from `from` on, by its buckets; h may be NULL. Returns the sum. */
 double hist_from(const struct hist *h, double from, double *ret_count);
+double own_from(const struct agent_data *a, enum metric_id m, double from, double *ret_count);
 /* A counter, or a histogram's sum or count, of the agent without its tools. */
 double own_value(const struct agent_data *a, enum metric_id m);
 double own_sum(const struct agent_data *a, enum metric_id m);
@@ -67,6 +68,8 @@ double callee_sum(const struct callee *c, enum metric_id m);
 double callee_count(const struct callee *c, enum metric_id m);
 double callee_quantile(const struct callee *c, enum metric_id m, double q);
 void callee_subject(const struct callee *c, struct finding *what);
+/* On this machine: loopback, a unix socket. */
+bool callee_local(const struct callee *c);
 bool callee_multiplexed(const struct callee *c);
 /* How many of its calls run at once on the average, 1 at least: what is lost in each of them is lost so many times at once. */
 double callee_parallel(const struct agent_data *a, const struct callee *c);

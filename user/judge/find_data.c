@@ -60,6 +60,20 @@ double own_count(const struct agent_data *a, enum metric_id m)
 	return minus_tools(a, m, set_count);
 }
 
+double own_from(const struct agent_data *a, enum metric_id m, double from, double *ret_count)
+{
+	double count, sum = hist_from(a->metrics.hist[m], from, &count);
+
+	for (int i = 0; i < a->tools_len; i++) {
+		double tool_count;
+
+		sum -= hist_from(a->tools[i].metrics.hist[m], from, &tool_count);
+		count -= tool_count;
+	}
+	*ret_count = count > 0 ? count : 0;
+	return sum > 0 ? sum : 0;
+}
+
 /* ---- peers ---- */
 
 static const char *port_of(const char *peer)
@@ -148,6 +162,14 @@ void callee_subject(const struct callee *c, struct finding *what)
 		subject(what, "%s %s%s", class_infos[p->class].name, p->name, port_of(p->peer));
 	else
 		subject(what, "%s %s", class_infos[p->class].name, p->peer);
+}
+
+bool callee_local(const struct callee *c)
+{
+	const char *peer = c->of[0]->peer;
+
+	return !strncmp(peer, "127.", 4) || !strncmp(peer, "[::1]", 5) || !strchr(peer, ':') || peer[0] == '/' ||
+	       peer[0] == '@';
 }
 
 bool callee_multiplexed(const struct callee *c)

@@ -5,7 +5,7 @@ const net = require('net');
 const readline = require('readline');
 const tls = require('tls');
 
-const host = process.env.FAULTS_HOST || '127.0.0.1';
+const host = '127.0.0.1';
 exports.faulty = process.argv[2] === 'faulty';
 exports.ports = JSON.parse(process.argv[3]);
 
