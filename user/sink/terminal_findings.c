@@ -60,15 +60,21 @@ static void print_unjudged(const struct screen *s, const struct recording *r)
 	for (int i = 0; i < r->agents_len; i++)
 		in.seconds = r->agents[i].total.observed_s > in.seconds ? r->agents[i].total.observed_s : in.seconds;
 	finding_input_watched(&in, &r->header, &r->observer);
-	for (int i = 0; i < FINDING_COUNT; i++) {
-		const char *why = finding_unjudged(&in, (enum finding_id)i);
+	for (int probe = 0; probe < PROBE_COUNT; probe++) {
+		const char *why = NULL;
+		int kinds = 0;
 
-		if (!why || !probe_infos[finding_infos[i].probe].on)
+		for (int i = 0; i < FINDING_COUNT; i++)
+			if (finding_infos[i].probe == (enum probe_id)probe && finding_unjudged(&in, (enum finding_id)i)) {
+				why = finding_unjudged(&in, (enum finding_id)i);
+				kinds++;
+			}
+		if (!why || !probe_infos[probe].on)
 			continue;
 		if (!any)
 			para_begin(&p, s, "not judged");
 		any = true;
-		para_part(&p, "%s (%s: %s)", finding_infos[i].name, probe_infos[finding_infos[i].probe].name, why);
+		para_part(&p, "%d kinds of what the probe %s tells: %s", kinds, probe_infos[probe].name, why);
 	}
 	if (any) {
 		para_end(&p);
