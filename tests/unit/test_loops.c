@@ -141,8 +141,8 @@ static void polls_of_one_socket_are_no_loop(void **ctx)
 /* A lock in a turn blocks its loop; but where another thread has taken the loop over meanwhile, it is the wait for work of a thread of the pool. */
 static void a_loop_that_threads_share(void **ctx)
 {
-	struct so_fork fork = { .head = { SO_FORK, 2, 1, ROOT }, .child_tid = ROOT + 1, .child_tgid = ROOT };
-	struct so_cycle other = { .head = { SO_CYCLE, 1, 1, ROOT + 1 }, .next = SO_WAIT_EVENTS };
+	struct so_fork fork = { .head = { SO_FORK, 2, 1, ROOT, 0 }, .child_tid = ROOT + 1, .child_tgid = ROOT };
+	struct so_cycle other = { .head = { SO_CYCLE, 1, 1, ROOT + 1, 0 }, .next = SO_WAIT_EVENTS };
 	struct metric_set *m;
 	struct story y;
 
