@@ -98,6 +98,15 @@ $(HTML_PAGE): tools/html-page $(wildcard user/sink/html/*)
 
 $(O)/user/sink/html.o $(O)/san/user/sink/html.o: $(HTML_PAGE)
 
+# The rules that come with the program, as a C string.
+DEFAULT_RULES := $(O)/rules/default.h
+$(DEFAULT_RULES): tools/rules/default.yaml
+	$(call say,RULES,$@)
+	@mkdir -p $(@D)
+	$(Q){ echo 'static const char rules_default_text[] ='; sed 's/[\\"]/\\&/g; s/.*/\t"&\\n"/' $<; echo ';'; } > $@
+
+$(O)/user/judge/rule_file.o $(O)/san/user/judge/rule_file.o: $(DEFAULT_RULES)
+
 $(O)/stakeout: $(call obj,user/main.c $(USER_SRC)) $(PROTO_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDFLAGS) $(LIBS)
@@ -240,7 +249,7 @@ $(O)/fuzz/%.o: %.cc
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) $(CXXFLAGS_ALL) $(SAN_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c $< -o $@
 
-$(O)/fuzz/%: tests/fuzz/%.c $(filter %.c,$(PURE_SRC)) $(patsubst %.cc,$(O)/fuzz/%.o,$(filter %.cc,$(PURE_SRC))) $(PROTO:=.c) | $(HTML_PAGE)
+$(O)/fuzz/%: tests/fuzz/%.c $(filter %.c,$(PURE_SRC)) $(patsubst %.cc,$(O)/fuzz/%.o,$(filter %.cc,$(PURE_SRC))) $(PROTO:=.c) | $(HTML_PAGE) $(DEFAULT_RULES)
 	$(call say,FUZZ,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) $(CFLAGS_ALL) $(SAN_FLAGS) -fsanitize=fuzzer $^ -o $@ -ldw -lelf -liberty -llzma -ljansson -lprotobuf-c -lcyaml -lyaml -lz -lsimdjson -lstdc++ -lm

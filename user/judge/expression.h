@@ -58,6 +58,8 @@ bool expression_uses(const struct expression *e, enum metric_id m);
 bool expression_uses_share(const struct expression *e);
 /* Whether it is of a span that must have passed (rates, totals, shares), not of single events or of now. */
 bool expression_spans(const struct expression *e);
+/* Whether its value changes only when something happens: it reads no rate, no age and no gauge. */
+bool expression_events(const struct expression *e);
 /* The probes without which it has no value: 1 << PROBE_x. */
 unsigned expression_probes(const struct expression *e);
 /* A number with its unit as above ("3s", "85%", "512M", "40"): 0, or -EINVAL and why. ret_kind may be NULL. */

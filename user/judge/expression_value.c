@@ -44,6 +44,14 @@ bool expression_spans(const struct expression *e)
 	return e->spans;
 }
 
+bool expression_events(const struct expression *e)
+{
+	for (int i = 0; i < e->steps_len; i++)
+		if (e->steps[i].op == OP_RATE || e->steps[i].op == OP_AGE || e->steps[i].op == OP_LAST)
+			return false;
+	return !e->spans;
+}
+
 unsigned expression_probes(const struct expression *e)
 {
 	return e->probes;

@@ -282,6 +282,22 @@ int hist_downscale(struct hist *h, int scale)
 	return 0;
 }
 
+int hist_copy(struct hist *into, const struct hist *from)
+{
+	struct hist h = *from;
+
+	if (into->wide || from->wide || into->cap < from->len) {
+		hist_reset(into);
+		return hist_merge(into, from);
+	}
+	h.cap = into->cap;
+	h.buckets32 = into->buckets32;
+	if (h.len)
+		memcpy(h.buckets32, from->buckets32, h.len * sizeof(*h.buckets32));
+	*into = h;
+	return 0;
+}
+
 int hist_merge(struct hist *into, const struct hist *from)
 {
 	int err;

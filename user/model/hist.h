@@ -40,6 +40,8 @@ void hist_reset(struct hist *h);
 int hist_record(struct hist *h, uint64_t value);
 /* Adds n equal values. */
 int hist_record_n(struct hist *h, uint64_t value, uint64_t n);
+/* into = from, in the storage of `into` where that is large enough. 0 or -ENOMEM (into is then empty). */
+int hist_copy(struct hist *into, const struct hist *from);
 /* into += from; the coarser of the two scales wins. Exact. 0 or -ENOMEM. */
 int hist_merge(struct hist *into, const struct hist *from);
 /* Merges buckets until the scale is `scale` (<= h->scale). Exact. 0, -EINVAL or -ENOMEM (unchanged). */
