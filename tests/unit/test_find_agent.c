@@ -264,7 +264,7 @@ static void collections_that_take_long(void **ctx)
 		unsigned n;
 		double ms;
 		unsigned wanted;
-	} cases[] = {{100, 6.2, 1}, {100, 5.8, 0}, {4, 900, 0}, {5, 150, 1}, {1000, 0.7, 1}, {900, 0.7, 0}};
+	} cases[] = {{100, 6.2, 1}, {100, 5.8, 0}, {9, 900, 0}, {10, 150, 1}, {1000, 0.7, 1}, {900, 0.7, 0}};
 
 	(void)ctx;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -273,6 +273,9 @@ static void collections_that_take_long(void **ctx)
 		made_init(&m);
 		made_values(&m.data.metrics, M_GC_PAUSE_NS, cases[i].n, cases[i].ms * MS);
 		assert_int_equal(made_judge(&m, FINDING_GC), cases[i].wanted);
+		m.data.main.ns[STATE_RUNNING] = 100; /* three quarters of the pauses it waited for a CPU */
+		m.data.main.ns[STATE_RUNNABLE] = 300;
+		assert_int_equal(made_judge(&m, FINDING_GC), cases[i].wanted && cases[i].n * cases[i].ms > 2400);
 		made_values(&agent_data_tool(&m.data, "node")->metrics, M_GC_PAUSE_NS, cases[i].n, cases[i].ms * MS);
 		assert_int_equal(made_judge(&m, FINDING_GC), 0);
 		made_fini(&m);

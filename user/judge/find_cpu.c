@@ -11,7 +11,8 @@
 /* CPython: a thread that wants the interpreter waits for this long, and then asks for it (sys.setswitchinterval()). */
 #define SWITCH_INTERVAL_LOW_NS 4.9e6
 #define SWITCH_INTERVAL_HIGH_NS 6.5e6
-#define GIL_PER_S 20.0 /* such waits */
+#define GIL_PER_S 5.0 /* such waits */
+#define GIL_WAITS_MIN 50
 #define GIL_QUEUE_NS 50e6 /* longer waits for locks are other ones */
 #define GIL_SHARE 0.2 /* of its waits for locks from 1 ms on */
 
@@ -86,7 +87,7 @@ static bool gil_judge(struct found *f, double running)
 	own_from(a, M_WAIT_LOCK_NS, 1e6, &slow);
 	from -= to;
 	sum -= above;
-	if (from < GIL_PER_S * f->in->seconds || from < GIL_SHARE * slow)
+	if (from < GIL_WAITS_MIN || from < GIL_PER_S * f->in->seconds || from < GIL_SHARE * slow)
 		return false;
 	/* Its other waits for locks of this size are in the same queue. */
 	what.cost_s =

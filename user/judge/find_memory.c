@@ -15,7 +15,7 @@
 #define LIMIT_WARNING_S 86400.0
 #define LIMIT_TOLD_S (100 * 86400.0)
 
-#define GC_PAUSES_MIN 5 /* from 1 ms on: a single short one may have been preempted */
+#define GC_PAUSES_MIN 10 /* from 1 ms on: a single short one may have been preempted */
 #define GC_MANY 1000 /* so many count however short */
 #define GC_SHARE_MIN 0.01 /* of the time */
 #define GC_LONG_NS 50e6 /* a pause that is felt */
@@ -72,11 +72,14 @@ void find_gc_pauses(struct found *f)
 	const struct agent_data *a = f->in->data;
 	double pauses = own_count(a, M_GC_PAUSE_NS), sum = own_sum(a, M_GC_PAUSE_NS), full = own_sum(a, M_GC_PAUSE_FULL_NS),
 	       felt, lengthy;
-	struct finding what = {.id = FINDING_GC, .cost_s = a_minute(f->in, sum)};
+	double ran = (double)a->main.ns[STATE_RUNNING], waited = (double)a->main.ns[STATE_RUNNABLE];
+	/* A pause may be long for want of a CPU, which is a finding of its own. */
+	double cost = sum * (ran > 0 ? ran / (ran + waited) : 1);
+	struct finding what = {.id = FINDING_GC, .cost_s = a_minute(f->in, cost)};
 
 	own_from(a, M_GC_PAUSE_NS, GC_LONG_NS, &lengthy);
 	own_from(a, M_GC_PAUSE_NS, 1e6, &felt);
-	if ((felt < GC_PAUSES_MIN && pauses < GC_MANY) || sum / 1e9 < GC_SHARE_MIN * f->in->seconds)
+	if ((felt < GC_PAUSES_MIN && pauses < GC_MANY) || cost / 1e9 < GC_SHARE_MIN * f->in->seconds)
 		return;
 	what.severity = severity_of_cost(&what);
 	evidence(&what,
