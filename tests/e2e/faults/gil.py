@@ -6,7 +6,7 @@ import threading
 
 import lib
 
-CALLS = 150
+CALLS = 500
 stop = threading.Event()
 
 
