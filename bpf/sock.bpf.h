@@ -50,6 +50,7 @@ struct connection {
 #define ARRIVED_UNKNOWN (~0ULL) /* there may be data that arrived unseen */
 #define CONNECTION_READ 1 /* its first bytes were looked at */
 #define CONNECTION_CLOSED 2 /* its end was told */
+#define CONNECTION_HELD 4 /* of what was sent since the last receive, something was still there when the call returned */
 
 #ifdef SOCK_DEFINE_MAPS
 #define SOCK_MAP
@@ -280,11 +281,19 @@ static __always_inline void names_look(struct sock *sk, struct connection *c, st
 		content_send(c, t, bytes, 1);
 }
 
+/* When the last packet of a request left that an answer has come to: TCP notes it when that is acknowledged. */
+static __noinline u64 left_us_of(struct sock *sk)
+{
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+
+	return tcp ? tcp->first_tx_mstamp : 0;
+}
+
 /* One send or receive of `bytes` by the current thread. Always inlined: the hot path. */
 static __always_inline int transfer(struct sock *sk, int bytes, const u32 kind)
 {
 	struct task_struct *t;
-	u64 arrived, sent = 0, since;
+	u64 arrived, sent = 0, since, left_us = 0;
 	u32 rtt_us = 0, flags = 0, era;
 	struct connection *c;
 	struct tcp_sock *tcp;
@@ -327,6 +336,8 @@ static __always_inline int transfer(struct sock *sk, int bytes, const u32 kind)
 			/* All that was written is on its way: the last packet left within this call. */
 			if (tcp->write_seq == tcp->snd_nxt)
 				sent = tcp->tcp_wstamp_ns;
+			else
+				c->flags |= CONNECTION_HELD;
 		}
 		since = sent;
 		if (arrived && arrived < sent)
@@ -334,13 +345,20 @@ static __always_inline int transfer(struct sock *sk, int bytes, const u32 kind)
 	} else {
 		since = arrived;
 		c->arrived_ns = 0;
+		if (c->flags & CONNECTION_HELD) {
+			c->flags &= ~CONNECTION_HELD;
+			left_us = left_us_of(sk);
+			flags |= SO_TRANSFER_HELD;
+		}
 	}
 	emit(so_transfer, r, kind, c->agent, t->pid) {
 		u64 ago = since && since < r->head.time_ns ? (r->head.time_ns - since) >> SO_AGO_SHIFT : 0;
 
 		r->bytes = bytes;
 		r->socket = c->number;
-		r->rtt_us = rtt_us;
+		if (left_us)
+			rtt_us = r->head.time_ns / 1000 - left_us;
+		r->rtt_us = rtt_us > SO_RTT_MAX_US ? SO_RTT_MAX_US : rtt_us;
 		r->flags = flags;
 		r->ago = ago >> 32 ? 0xffffffff : ago;
 	}

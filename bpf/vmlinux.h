@@ -215,8 +215,9 @@ struct sock {
 struct tcp_sock {
 	u32 srtt_us; /* smoothed round-trip time << 3 */
 	u32 write_seq, snd_nxt;
-	u64 tcp_wstamp_ns; /* departure of the last packet; CLOCK_MONOTONIC, as is the next */
-	u64 tcp_clock_cache; /* read when a packet is sent or comes in */
+	u64 tcp_wstamp_ns; /* departure of the last packet; CLOCK_MONOTONIC */
+	u64 first_tx_mstamp; /* departure of the last packet that was acknowledged; us of CLOCK_MONOTONIC */
+	u64 tcp_clock_cache; /* the same, read when a packet is sent or comes in */
 };
 
 struct sockaddr_un {

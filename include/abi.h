@@ -209,13 +209,15 @@ struct so_transfer {
 	struct so_head head;
 	__u32 bytes; /* 0: end of file (received) */
 	__u32 socket; /* number of the connection; 0: none */
-	__u32 rtt_us : 24; /* sent: smoothed round-trip time of TCP; 0: none */
+	__u32 rtt_us : 24; /* sent: smoothed round-trip time of TCP; 0: none. Received, with SO_TRANSFER_HELD: since the last packet left that is acknowledged */
 	__u32 flags : 8; /* SO_TRANSFER_* */
 	__u32 ago; /* received: since the first byte of it arrived; sent: since TCP sent it off; 0: not known. In units of 64 ns, saturating */
 };
 #define SO_AGO_SHIFT 6
+#define SO_RTT_MAX_US 0xffffff
 #define SO_TRANSFER_UNREAD 1 /* sent while an answer lay unread that had arrived before */
 #define SO_TRANSFER_GAP 2 /* sends or receives of the connection were counted only, since the one before that made a record */
+#define SO_TRANSFER_HELD 4 /* received: of what was sent before, TCP kept something back when the call to send returned */
 
 struct so_close { /* the end of a TCP connection */
 	struct so_head head;

@@ -27,27 +27,33 @@ bool conn_is_endless(const struct conn *c)
 	return c->family == AF_UNIX || !conn_is_stream(c);
 }
 
+static void conn_unlink(struct world *w, struct conn *c)
+{
+	if (c->proc) {
+		c->proc->asking -= c->asking;
+		DL_DELETE(c->proc->conns, c);
+	} else {
+		DL_DELETE(w->stray, c);
+	}
+}
+
 void conn_move(struct world *w, struct conn *c, struct proc *p)
 {
 	if (c->proc == p)
 		return;
-	if (c->proc)
-		DL_DELETE(c->proc->conns, c);
-	else
-		DL_DELETE(w->stray, c);
+	conn_unlink(w, c);
 	c->proc = p;
-	if (p)
+	if (p) {
+		p->asking += c->asking;
 		DL_APPEND(p->conns, c);
-	else
+	} else {
 		DL_APPEND(w->stray, c);
+	}
 }
 
 void conn_free(struct world *w, struct conn *c)
 {
-	if (c->proc)
-		DL_DELETE(c->proc->conns, c);
-	else
-		DL_DELETE(w->stray, c);
+	conn_unlink(w, c);
 	HASH_DEL(w->conns, c);
 	w->endless -= conn_is_endless(c);
 	peers_leave(c);

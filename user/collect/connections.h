@@ -25,6 +25,18 @@ struct sets conn_sets(struct world *w, struct conn *c, const struct proc *p);
 /* The peer's alone. */
 struct sets conn_peer_sets(struct world *w, struct conn *c);
 
+/* habits.c: how exchanges follow each other. Of connections of streams on which the agent is the client. */
+/* c's exchange has moved on: after each call of exchange.h. */
+void habit_asking(struct conn *c);
+/* A request has begun on c, at_ns. */
+void habit_begin(struct world *w, struct conn *c, uint32_t tid, uint64_t at_ns);
+/* Thread tid read of the answer to c's exchange at at_ns. */
+void habit_answer(struct world *w, struct conn *c, uint32_t tid, uint64_t at_ns);
+/* An exchange is over, which counts. s: its books. */
+void habit_finished(struct world *w, struct conn *c, const struct exchange_facts *f, struct sets s);
+/* The burst is over. */
+void habit_burst_end(struct world *w, struct conn *c);
+
 /* A send or a receive. */
 void conn_transfer(struct world *w, const struct so_transfer *r);
 /* c's exchange was over at at_ns; asked: whoever asked is still there, and wants to know of a request without an answer. */

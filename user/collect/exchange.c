@@ -29,11 +29,6 @@ static bool settled(const struct exchange *e)
 	return e->tls == TLS_NONE || e->tls == TLS_OPEN;
 }
 
-static bool counts(const struct exchange *e)
-{
-	return settled(e) && !e->cut;
-}
-
 void exchange_tls(struct exchange *e)
 {
 	if (e->tls == TLS_NONE)
@@ -81,7 +76,7 @@ static void finish(struct exchange *e, struct exchange_facts *ret)
 		hello_finish(e);
 	if (settled(e) && e->cut) {
 		wait_tell(ret, false, e->begin_ns, e->last_ns);
-	} else if (counts(e) && !e->told) {
+	} else if (exchange_counts(e) && !e->told) {
 		if (e->tickets)
 			ttfb_tell(e, ret);
 		ret->finished = e->counted = true;
@@ -89,7 +84,8 @@ static void finish(struct exchange *e, struct exchange_facts *ret)
 		ret->end_ns = e->last_ns;
 		ret->request_bytes = e->request_bytes;
 		ret->answer_bytes = e->answer_bytes;
-	} else if (counts(e)) { /* it went on after all */
+		ret->sends = e->sends;
+	} else if (exchange_counts(e)) { /* it went on after all */
 		wait_tell(ret, false, e->told_ns, e->last_ns);
 	}
 	e->told_ns = e->last_ns;
@@ -105,6 +101,7 @@ static void begin(struct exchange *e, uint64_t at_ns, uint64_t bytes)
 	e->bursts = 0;
 	e->begin_ns = e->asked_ns = at_ns;
 	e->request_bytes = bytes;
+	e->sends = 1;
 	e->answer_bytes = e->first_bytes = e->burst_bytes = 0;
 }
 
@@ -136,8 +133,9 @@ void exchange_ask(struct exchange *e, uint64_t at_ns, uint64_t bytes, struct exc
 			return;
 		}
 		/* A program that has just started may load code between head and body of its first request. */
-		ret->overlap = e->counted && counts(e) && at_ns > e->asked_ns + OVERLAP_NS && e->request_bytes <= UPLOAD_BYTES;
+		ret->overlap = e->counted && exchange_counts(e) && at_ns > e->asked_ns + OVERLAP_NS && e->request_bytes <= UPLOAD_BYTES;
 		e->request_bytes += bytes;
+		e->sends++;
 		e->asked_ns = at_ns;
 		return;
 	}
@@ -174,8 +172,8 @@ static void answer_first(struct exchange *e, uint64_t at_ns, uint64_t arrival_ns
 	e->last_ns = e->last_but_one_ns = at_ns;
 	if (e->tls == TLS_HELLO)
 		e->hello_ttfb_ns = e->ttfb_ns;
-	ret->answer = counts(e);
-	if (counts(e) && !e->tickets)
+	ret->answer = exchange_counts(e);
+	if (exchange_counts(e) && !e->tickets)
 		ttfb_tell(e, ret);
 }
 
@@ -189,7 +187,7 @@ static void answer_burst(struct exchange *e, uint64_t arrival_ns, uint64_t gap_n
 		ret->gap_ns = gap_ns;
 		e->bursts++;
 	}
-	if (e->tickets && counts(e))
+	if (e->tickets && exchange_counts(e))
 		ttfb_tell(e, ret);
 	e->last_but_one_ns = e->last_ns;
 	e->burst_bytes = 0;
@@ -216,10 +214,10 @@ void exchange_answer(struct exchange *e, uint64_t at_ns, uint64_t arrival_ns, ui
 	case EXCHANGE_ANSWERED:
 		break;
 	}
-	ret->answer = counts(e);
+	ret->answer = exchange_counts(e);
 	if (gap_ns >= EXCHANGE_BURST_NS)
 		answer_burst(e, arrival_ns, gap_ns, ret);
-	if (!counts(e))
+	if (!exchange_counts(e))
 		ret->has_gap = false;
 	e->arrival_ns = arrival_ns;
 	e->last_ns = at_ns;
@@ -270,7 +268,7 @@ void exchange_gap(struct exchange *e, uint64_t at_ns, struct exchange_facts *ret
 void exchange_rest(struct exchange *e, uint64_t now_ns, uint64_t hold_ns, struct exchange_facts *ret)
 {
 	memset(ret, 0, sizeof(*ret));
-	if (e->state != EXCHANGE_ANSWERED || now_ns < e->last_ns + hold_ns || !counts(e))
+	if (e->state != EXCHANGE_ANSWERED || now_ns < e->last_ns + hold_ns || !exchange_counts(e))
 		return;
 	if (tickets_only(e) && now_ns < e->last_ns + LATE_NS)
 		return;

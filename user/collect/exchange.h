@@ -36,15 +36,23 @@ struct exchange { /* all zero: quiet */
 	uint64_t ttfb_ns;
 	uint64_t first_bytes, burst_bytes; /* of the first burst, of the last one */
 	uint64_t request_bytes, answer_bytes;
+	uint32_t sends; /* that the request was made in */
 	uint64_t hello_ns, hello_ttfb_ns; /* TLS: the ClientHello went, and how long until the server spoke */
 };
 
+/* The request, or answer, under way is one that counts, as far as is known by now: no handshake, and all of it was seen. */
+static inline bool exchange_counts(const struct exchange *e)
+{
+	return (e->tls == TLS_NONE || e->tls == TLS_OPEN) && !e->cut;
+}
+
 /* What a call brought to light. */
 struct exchange_facts {
-	bool finished; /* with the next four times and sizes */
+	bool finished; /* with the next four times and sizes, and `sends` */
 	bool waited; /* or: somebody waited from begin_ns to end_ns, though that is no exchange (any more) */
 	bool shaking; /* for a handshake */
 	uint64_t begin_ns, end_ns, request_bytes, answer_bytes;
+	uint32_t sends; /* of the request */
 	bool has_ttfb, has_gap, has_handshake;
 	uint64_t ttfb_ns, gap_ns, handshake_ns;
 	bool overlap; /* a sign that requests overlap on the connection */

@@ -82,7 +82,7 @@ static void apply_open(struct world *w, const struct so_open *r)
 		c->path = path_text(r);
 		c->connected = r->role == SO_ROLE_CLIENT && r->thread;
 	} else if (r->role == SO_ROLE_CLIENT) {
-		c->connecting_ns = r->head.time_ns;
+		c->connecting_ns = c->opened_ns = r->head.time_ns;
 	} else if (r->role == SO_ROLE_LISTENER) {
 		w->listening[r->local_port / 8] |= 1 << r->local_port % 8;
 	}

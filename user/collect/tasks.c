@@ -89,6 +89,7 @@ void proc_remove(struct world *w, struct proc *p)
 	struct proc *q, *qq;
 
 	sockets_proc_end(w, p);
+	chain_proc_end(w, p);
 	account_proc_end(w, p);
 	if (a->procs == 1)
 		allocations_last_proc(w, a);

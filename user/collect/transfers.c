@@ -9,6 +9,8 @@
 
 #define REST_NS (1000000000ULL) /* an answer that paused for so long is over, unless its peer is known to pause longer */
 #define REST_LLM_NS (10 * 1000000000ULL)
+#define STALL_MIN_NS 20000000ULL
+#define STALL_BYTES_MAX 8192 /* less than any initial window */
 #define FAREWELL_NS (100000000ULL) /* an agent that closes sooner after it sent something waited for no answer */
 
 static void facts_client(struct world *w, struct conn *c, const struct exchange_facts *f, struct sets s)
@@ -29,6 +31,8 @@ static void facts_client(struct world *w, struct conn *c, const struct exchange_
 	record(w, s, M_EXCHANGE_NS, minus(f->end_ns, f->begin_ns));
 	record(w, s, M_REQUEST_BYTES, f->request_bytes);
 	record(w, s, M_ANSWER_BYTES, f->answer_bytes);
+	record(w, s, M_REQUEST_SENDS, f->sends);
+	habit_finished(w, c, f, s);
 	conn_span(w, c, f->begin_ns, f->end_ns, 0);
 }
 
@@ -36,6 +40,7 @@ static void facts_apply(struct world *w, struct conn *c, const struct exchange_f
 {
 	struct agent *a = w->agents[c->agent];
 
+	habit_asking(c);
 	if (!conn_is_stream(c)) { /* a datagram's answer counts in the ledger only */
 		if (f->finished || f->waited)
 			conn_span(w, c, f->begin_ns, f->end_ns, 0);
@@ -67,6 +72,8 @@ void conn_end(struct world *w, struct conn *c, uint64_t at_ns, bool error, bool 
 	f.unanswered &= asked && !error; /* an error has its own kind */
 	if (f.finished || f.unanswered || f.waited)
 		facts_apply(w, c, &f, conn_sets(w, c, c->proc));
+	habit_asking(c);
+	habit_burst_end(w, c);
 }
 
 static void transfer_sent(struct world *w, struct conn *c, const struct so_transfer *r, struct sets s)
@@ -90,6 +97,20 @@ static void transfer_sent(struct world *w, struct conn *c, const struct so_trans
 			c->peer->asked_ns = at_ns;
 	}
 	facts_apply(w, c, &f, s);
+	if (c->role != SO_ROLE_SERVER && c->exchange.state == EXCHANGE_ASKED && c->exchange.sends == 1)
+		habit_begin(w, c, r->head.tid, c->exchange.begin_ns);
+}
+
+/* The request's last part had to wait in TCP's queue: for an acknowledgement, since no window is as small as that. */
+static void stall_record(struct world *w, const struct conn *c, const struct so_transfer *r, struct sets s)
+{
+	const struct exchange *e = &c->exchange;
+	uint64_t left_ns = minus(r->head.time_ns, r->rtt_us * 1000ULL);
+
+	if (e->state != EXCHANGE_ASKED || e->sends < 2 || e->request_bytes > STALL_BYTES_MAX || r->rtt_us == SO_RTT_MAX_US)
+		return;
+	if (exchange_counts(e) && left_ns >= e->asked_ns + STALL_MIN_NS)
+		record(w, s, M_ACK_STALL_NS, left_ns - e->asked_ns);
 }
 
 static void transfer_received(struct world *w, struct conn *c, const struct so_transfer *r, struct sets s)
@@ -103,9 +124,13 @@ static void transfer_received(struct world *w, struct conn *c, const struct so_t
 		if (new)
 			record(w, s, M_SERVE_PICKUP_NS, ago_ns);
 	} else {
+		if (r->flags & SO_TRANSFER_HELD && r->rtt_us)
+			stall_record(w, c, r, s);
 		exchange_answer(&c->exchange, now_ns, r->ago ? minus(now_ns, ago_ns) : 0, r->bytes, &f);
 		if (new && f.answer && conn_is_stream(c))
 			record(w, s, M_PICKUP_NS, ago_ns);
+		if (f.answer)
+			habit_answer(w, c, r->head.tid, now_ns);
 	}
 	facts_apply(w, c, &f, s);
 	if (!conn_is_stream(c))
@@ -120,6 +145,7 @@ static void conn_gap(struct world *w, struct conn *c, uint64_t at_ns)
 	exchange_gap(&c->exchange, at_ns, &f);
 	if (f.waited)
 		facts_apply(w, c, &f, conn_sets(w, c, c->proc));
+	habit_asking(c);
 }
 
 void sockets_blind(struct world *w, uint64_t at_ns)
@@ -184,7 +210,7 @@ void conn_transfer(struct world *w, const struct so_transfer *r)
 	}
 	count(w, s, sent ? M_SENT_BYTES : M_RECEIVED_BYTES, r->bytes);
 	record(w, sets_of(a, p), sent ? M_SEND_BYTES : M_RECV_BYTES, r->bytes); /* a peer has its requests and answers */
-	if (r->rtt_us)
+	if (r->rtt_us && sent)
 		record(w, s, M_RTT_NS, r->rtt_us * 1000ULL);
 	if (!c)
 		return;
@@ -264,6 +290,8 @@ void sockets_rest(struct world *w, uint64_t now_ns, bool last)
 		exchange_rest(&c->exchange, last ? UINT64_MAX : now_ns, last ? 0 : rest_ns(c), &f);
 		if (f.finished)
 			facts_apply(w, c, &f, conn_sets(w, c, c->proc));
+		if (c->burst.len && (last || c->exchange.state == EXCHANGE_QUIET))
+			habit_burst_end(w, c);
 		if (!c->closed)
 			continue;
 		if (c->old || c->exchange.state == EXCHANGE_QUIET || last) {
@@ -273,4 +301,5 @@ void sockets_rest(struct world *w, uint64_t now_ns, bool last)
 			c->old = true;
 		}
 	}
+	chains_rest(w, now_ns, last);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * What the parts of the world share; nobody else includes it. world.c: agents and intervals; tasks.c: processes and threads; account.c: ledgers;
- * connections.c, sockets.c, transfers.c: connections and exchanges; peers.c: who they are with; loops.c: event loops and polling; stacks.c: stack
+ * connections.c, sockets.c, transfers.c: connections and exchanges; peers.c: who they are with; habits.c: how they follow each other; loops.c: event loops and polling; stacks.c: stack
  * samples; allocations.c: heaps and garbage collection.
  */
 #ifndef STAKEOUT_WORLD_MODEL_H
@@ -63,6 +63,17 @@ struct waits {
 
 struct conn;
 
+#define CHAIN_PEERS 8
+
+/* Exchanges of a process with different peers, one right after another, nothing else outstanding. */
+struct chain {
+	struct peer *peers[CHAIN_PEERS]; /* each holds a reference */
+	unsigned len; /* 0: none */
+	uint32_t conn, reader; /* connection of the last one; thread that read of its answer */
+	uint64_t begin_ns, end_ns; /* of the last one; end 0: no answer yet */
+	uint64_t sum_ns, longest_ns; /* of those before it */
+};
+
 struct proc {
 	uint32_t tgid;
 	int agent; /* place */
@@ -77,6 +88,8 @@ struct proc {
 	struct spans children; /* when descendants were at work */
 	struct waits waits, open; /* open: of waits that are not over */
 	struct conn *conns;
+	int asking; /* of them, those with a request that has no answer yet */
+	struct chain chain;
 	struct blocks *blocks; /* of its heap; NULL: none seen */
 	UT_hash_handle hh;
 };
@@ -146,6 +159,11 @@ struct peer { /* who it is; what intervals say of it is in the agent's data */
 	UT_hash_handle hh;
 };
 
+struct burst { /* exchanges on a connection, one right after another, of requests of like size */
+	uint32_t len; /* 0: none */
+	uint64_t begin_ns, end_ns, request_bytes; /* bytes: of the last one */
+};
+
 struct conn {
 	uint32_t number;
 	int agent;
@@ -164,9 +182,12 @@ struct conn {
 	char *path, *name; /* NULL: none */
 	struct peer *peer; /* NULL: not used yet */
 	uint64_t connecting_ns; /* since; 0: not */
+	uint64_t opened_ns; /* begin of its connect, until something is asked; 0: not known */
 	uint64_t connect_ns; /* how long it took, until told */
 	bool connected; /* to be counted when the peer is known */
 	struct exchange exchange;
+	bool asking; /* counted in proc->asking */
+	struct burst burst;
 	UT_hash_handle hh;
 };
 
@@ -333,6 +354,11 @@ void peers_next(struct agent *a);
 void sockets_blind(struct world *w, uint64_t at_ns);
 void sockets_fini(struct world *w);
 size_t sockets_bytes(const struct world *w);
+
+/* habits.c (see connections.h for more) */
+/* At the end of an interval, or when a process ends: a chain that is over, or (last) any. */
+void chains_rest(struct world *w, uint64_t now_ns, bool last);
+void chain_proc_end(struct world *w, struct proc *p);
 
 /* stacks.c */
 /* The wait of t that began at base_ns has lasted wait_ns, and is over or goes on (the interval ends). */

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* How exchanges follow each other, as sends and receives tell: bursts, chains, parts of a request that were held back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#include "collect/world.h"
+
+#define US 1000ULL
+#define MS 1000000ULL
+#define S 1000000000ULL
+#define ROOT 100
+
+struct story {
+	struct world *w;
+	uint64_t now;
+};
+
+static struct story start(void)
+{
+	struct agent_info info = { .name = strdup("a"), .pid = ROOT, .cmdline = strdup(""), .cgroup = strdup("") };
+	struct so_snap s = { .tid = ROOT, .tgid = ROOT, .agent = 1, .base_ns = S, .now_ns = S, .flags = SO_SNAP_LEADER | SO_SNAP_ROOT };
+	struct story y = { .now = S };
+	bool on[PROBE_COUNT];
+
+	memset(on, 1, sizeof(on));
+	y.w = world_new(on);
+	world_start(y.w, S);
+	assert_int_equal(world_agent_add(y.w, &info), 1);
+	world_snap(y.w, &s);
+	return y;
+}
+
+/* A connection that is open already, to this port of 10.0.0.1. */
+static void open_to(struct story *y, unsigned socket, unsigned port)
+{
+	struct so_open r = { .head = { SO_OPEN, 6, 1, ROOT, y->now }, .socket = socket, .family = AF_INET, .type = SOCK_STREAM, .role = SO_ROLE_UNKNOWN,
+			     .remote_port = port, .local_port = 40000, .remote = { 10, 0, 0, 1 } };
+
+	world_record(y->w, &r.head);
+}
+
+static void send_by(struct story *y, unsigned tid, unsigned socket, unsigned bytes)
+{
+	struct so_transfer r = { .head = { SO_SEND, 1, 1, tid, y->now }, .socket = socket, .bytes = bytes };
+
+	world_record(y->w, &r.head);
+}
+
+static void receive(struct story *y, unsigned socket, unsigned bytes)
+{
+	struct so_transfer r = { .head = { SO_RECV, 1, 1, ROOT, y->now }, .socket = socket, .bytes = bytes, .ago = 1 };
+
+	world_record(y->w, &r.head);
+}
+
+/* An exchange that takes so long. */
+static void call(struct story *y, unsigned socket, unsigned bytes, uint64_t took_ns)
+{
+	send_by(y, ROOT, socket, bytes);
+	y->now += took_ns;
+	receive(y, socket, 500);
+}
+
+static const struct agent_data *finish(struct story *y)
+{
+	struct so_snap s = { .tid = ROOT, .tgid = ROOT, .agent = 1, .wait = SO_WAIT_POLL, .base_ns = y->now, .now_ns = y->now + MS, .flags = SO_SNAP_LEADER };
+	const struct agent_data *const *all;
+	int len;
+
+	world_close_begin(y->w, y->now + MS);
+	world_snap(y->w, &s);
+	world_close_end(y->w, true);
+	all = world_interval(y->w, &len);
+	assert_int_equal(len, 1);
+	return all[0];
+}
+
+static void assert_hist(const struct metric_set *m, enum metric_id id, uint64_t count, uint64_t sum)
+{
+	assert_int_equal(m->hist[id] ? m->hist[id]->count : 0, count);
+	assert_int_equal(m->hist[id] ? m->hist[id]->sum : 0, sum);
+}
+
+static const struct metric_set *peer_at(const struct agent_data *a, const char *text)
+{
+	for (int i = 0; i < a->peers_len; i++)
+		if (!strcmp(a->peers[i].peer, text))
+			return &a->peers[i].metrics;
+	fail();
+	return NULL;
+}
+
+static void bursts(void **ctx)
+{
+	struct story y = start();
+	const struct agent_data *a;
+
+	(void)ctx;
+	open_to(&y, 1, 5432);
+	for (int i = 0; i < 10; i++) { /* 900 us each with the time between */
+		call(&y, 1, 60 + i % 2, 700 * US);
+		y.now += 200 * US;
+	}
+	y.now += 5 * MS; /* a pause */
+	call(&y, 1, 60, MS);
+	y.now += 3 * MS;
+	call(&y, 1, 60, MS);
+	call(&y, 1, 60, MS);
+	call(&y, 1, 200, MS); /* another kind of request */
+	a = finish(&y);
+	assert_hist(&a->metrics, M_BURST_EXCHANGES, 2, 12);
+	assert_hist(&a->metrics, M_BURST_NS, 2, 9 * 900 * US + 700 * US + 2 * MS);
+	assert_hist(peer_at(a, "10.0.0.1:5432"), M_BURST_EXCHANGES, 2, 12);
+	assert_hist(&a->metrics, M_SERIAL_SAVED_NS, 0, 0);
+	world_free(y.w);
+}
+
+/* One that never pauses is told of before it ends. */
+static void a_burst_without_end(void **ctx)
+{
+	struct story y = start();
+	const struct agent_data *a;
+
+	(void)ctx;
+	open_to(&y, 1, 6379);
+	for (int i = 0; i < 2500; i++)
+		call(&y, 1, 60, 10 * US);
+	a = finish(&y);
+	assert_hist(&a->metrics, M_BURST_EXCHANGES, 3, 2500);
+	world_free(y.w);
+}
+
+static void chains(void **ctx)
+{
+	struct story y = start();
+	const struct agent_data *a;
+
+	(void)ctx;
+	open_to(&y, 1, 5432);
+	open_to(&y, 2, 6379);
+	open_to(&y, 3, 8080);
+	for (int i = 0; i < 3; i++) {
+		call(&y, 1, 60, 30 * MS);
+		y.now += MS;
+		call(&y, 2, 60, 20 * MS);
+		y.now += MS;
+		call(&y, 3, 60, 10 * MS);
+		y.now += MS; /* the first peer again: another chain */
+	}
+	y.now += 10 * MS;
+	call(&y, 1, 60, 30 * MS); /* nothing near it */
+	y.now += 10 * MS;
+	call(&y, 2, 60, 30 * MS);
+	a = finish(&y);
+	assert_hist(&a->metrics, M_SERIAL_SAVED_NS, 3, 3 * 30 * MS);
+	assert_int_equal(a->metrics.value[M_EXCHANGES_SERIAL], 9);
+	assert_int_equal(peer_at(a, "10.0.0.1:5432")->value[M_EXCHANGES_SERIAL], 3);
+	assert_int_equal(peer_at(a, "10.0.0.1:8080")->value[M_EXCHANGES_SERIAL], 3);
+	world_free(y.w);
+}
+
+static void no_chains(void **ctx)
+{
+	struct story y = start();
+	const struct agent_data *a;
+
+	(void)ctx;
+	for (unsigned i = 1; i <= 6; i++)
+		open_to(&y, i, 7000 + i);
+	/* Together. */
+	send_by(&y, ROOT, 1, 60);
+	send_by(&y, ROOT, 2, 60);
+	y.now += 20 * MS;
+	receive(&y, 1, 500);
+	call(&y, 3, 60, 20 * MS); /* the second is outstanding all the time */
+	receive(&y, 2, 500);
+	y.now += 10 * MS;
+	/* Another thread's. */
+	call(&y, 4, 60, 20 * MS);
+	send_by(&y, ROOT + 1, 5, 60);
+	y.now += 20 * MS;
+	receive(&y, 5, 500);
+	y.now += 10 * MS;
+	/* More of the first answer came while the second was asked: a stream. */
+	call(&y, 1, 60, 20 * MS);
+	y.now += MS;
+	send_by(&y, ROOT, 6, 60);
+	y.now += 5 * MS;
+	receive(&y, 1, 500);
+	y.now += 5 * MS;
+	receive(&y, 6, 500);
+	a = finish(&y);
+	assert_hist(&a->metrics, M_SERIAL_SAVED_NS, 0, 0);
+	assert_int_equal(a->metrics.value[M_EXCHANGES_SERIAL], 0);
+	world_free(y.w);
+}
+
+/* What a model is asked is made of what came before: no use to say that it might have been asked at once. */
+static void models_are_no_links(void **ctx)
+{
+	static const char line[] = "GET / HTTP/1.1\r\nHost: api.openai.com\r\n\r\n";
+	struct story y = start();
+	struct so_content c = { .head = { SO_CONTENT, 17, 1, ROOT, y.now }, .socket = 1, .bytes = sizeof(line) - 1 };
+	static const struct peer_rules rules;
+	const struct agent_data *a;
+
+	(void)ctx;
+	world_peers(y.w, &rules, PEERS_KEPT);
+	memcpy(c.data, line, sizeof(line) - 1);
+	open_to(&y, 1, 80);
+	open_to(&y, 2, 5432);
+	world_record(y.w, &c.head);
+	call(&y, 2, 60, 20 * MS);
+	call(&y, 1, 60, 20 * MS);
+	call(&y, 2, 60, 20 * MS);
+	a = finish(&y);
+	assert_int_equal(a->metrics.value[M_EXCHANGES], 3);
+	assert_int_equal(a->metrics.value[M_EXCHANGES_SERIAL], 0);
+	world_free(y.w);
+}
+
+static void parts_held_back(void **ctx)
+{
+	static const struct {
+		unsigned sends, held_ms, bytes;
+		bool told;
+	} cases[] = { { 2, 41, 100, true }, { 2, 5, 100, false }, { 1, 41, 100, false }, { 2, 41, 60000, false } };
+	struct story y = start();
+	uint64_t sum = 0, sends = 0;
+	const struct agent_data *a;
+
+	(void)ctx;
+	open_to(&y, 1, 5432);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct so_transfer r = { .head = { SO_RECV, 1, 1, ROOT, 0 }, .socket = 1, .bytes = 10, .ago = 1, .flags = SO_TRANSFER_HELD, .rtt_us = 2000 };
+
+		for (unsigned n = 0; n < cases[i].sends; n++)
+			send_by(&y, ROOT, 1, cases[i].bytes);
+		y.now += cases[i].held_ms * MS + 2 * MS; /* it left after the one, the answer came after the other */
+		r.head.time_ns = y.now;
+		world_record(y.w, &r.head);
+		y.now += 10 * MS;
+		sum += cases[i].told ? cases[i].held_ms * MS : 0;
+		sends += cases[i].sends;
+	}
+	a = finish(&y);
+	assert_hist(&a->metrics, M_ACK_STALL_NS, 1, sum);
+	assert_hist(&a->metrics, M_REQUEST_SENDS, 4, sends);
+	assert_hist(peer_at(a, "10.0.0.1:5432"), M_ACK_STALL_NS, 1, sum);
+	assert_hist(&a->metrics, M_RTT_NS, 0, 0);
+	world_free(y.w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bursts),	  cmocka_unit_test(a_burst_without_end), cmocka_unit_test(chains),
+		cmocka_unit_test(no_chains),	  cmocka_unit_test(models_are_no_links), cmocka_unit_test(parts_held_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
