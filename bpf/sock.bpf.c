@@ -17,6 +17,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile __u8 cfg_buffers[CFG_SYSCALLS] = {};
 const volatile bool cfg_names = 1;
+const volatile bool cfg_dup = 1;
+const volatile __u64 cfg_dup_key[2] = {};
 __u32 socket_count = 0;
 
 SEC("?tp_btf/sock_send_length")

@@ -9,6 +9,7 @@
 #define STAKEOUT_SOCK_BPF_H
 
 #include "core.bpf.h"
+#include "dup.bpf.h"
 
 #define AF_UNIX 1
 #define AF_INET 2
@@ -281,6 +282,45 @@ static __always_inline void names_look(struct sock *sk, struct connection *c, st
 		content_send(c, t, bytes, 1);
 }
 
+/* Tells the hash of what the current system call has sent. */
+static __noinline int dup_send(struct connection *c, struct task_struct *t, u32 bytes)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
+	struct dup_hash h;
+	u64 vector[2];
+	int nr, err;
+
+	if (!regs)
+		return 0;
+	nr = SYSCALL_NR(regs);
+	if (nr < 0 || nr >= CFG_SYSCALLS)
+		return 0;
+	dup_begin(&h);
+	switch (cfg_buffers[nr]) {
+	case BUFFER_PLAIN:
+		err = dup_buffer(&h, SYSCALL_ARG2(regs), bytes);
+		break;
+	case BUFFER_VECTOR:
+		err = dup_vector(&h, SYSCALL_ARG2(regs), SYSCALL_ARG3(regs), bytes);
+		break;
+	case BUFFER_MESSAGE: /* struct msghdr: msg_iov and msg_iovlen are its third and fourth word */
+		err = bpf_probe_read_user(vector, sizeof(vector), (void *)(SYSCALL_ARG2(regs) + 16));
+		if (!err)
+			err = dup_vector(&h, vector[0], vector[1], bytes);
+		break;
+	default:
+		return 0;
+	}
+	if (err || h.failed)
+		return 0;
+	emit(so_digest, r, SO_DIGEST, c->agent, t->pid) {
+		r->socket = c->number;
+		r->bytes = bytes;
+		r->hash = dup_end(&h);
+	}
+	return 0;
+}
+
 /* When the last packet of a request left that an answer has come to: TCP notes it when that is acknowledged. */
 static __noinline u64 left_us_of(struct sock *sk)
 {
@@ -362,6 +402,8 @@ static __always_inline int transfer(struct sock *sk, int bytes, const u32 kind)
 		r->flags = flags;
 		r->ago = ago >> 32 ? 0xffffffff : ago;
 	}
+	if (cfg_dup && kind == SO_SEND && sk->sk_type == SOCK_STREAM && c->role != SO_ROLE_SERVER && c->role != SO_ROLE_PAIR)
+		dup_send(c, t, bytes); /* behind the send that it is about */
 	return 0;
 }
 

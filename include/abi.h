@@ -46,7 +46,8 @@
 	X(ALLOC_LONG, 19, 2, so_alloc_long)  \
 	X(FREE, 20, 1, so_free)              \
 	X(GC, 21, 1, so_gc)                  \
-	X(CYCLES, 22, 2, so_cycles)
+	X(CYCLES, 22, 2, so_cycles)          \
+	X(DIGEST, 23, 1, so_digest)
 
 enum so_kind {
 #define X(id, value, slots, type) SO_##id = value,
@@ -236,6 +237,14 @@ struct so_content {
 	__u8 received; /* 1: a DNS answer */
 	__u8 pad[9];
 	__u8 data[SO_CONTENT_BYTES];
+};
+
+/* What the send before it, of the same thread, had in it: only where repeated requests are looked for. */
+struct so_digest {
+	struct so_head head;
+	__u32 socket;
+	__u32 bytes;
+	__u64 hash; /* keyed */
 };
 
 struct so_resolved { /* getaddrinfo: a name and one of its addresses */

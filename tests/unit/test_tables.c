@@ -88,8 +88,8 @@ static void programs_belong_to_probes(void **ctx)
 	(void)ctx;
 	if (!sources_match("^SEC\\(\"\\?[^\"]*\"\\)[[:space:]]int [BPF_PROG(]*([a-z][a-z0-9_]+)", on_program, programs))
 		skip();
-	for (int i = 0; i < PROBE_COUNT; i++) /* proc has none of its own: core's fork, exec and exit serve it */
-		if (i != PROBE_PROC && !programs[i])
+	for (int i = 0; i < PROBE_COUNT; i++) /* none of their own: core's fork, exec and exit serve proc, sock's sends dup */
+		if (i != PROBE_PROC && i != PROBE_DUP && !programs[i])
 			fail_msg("%s has no program", probe_infos[i].name);
 }
 

@@ -34,6 +34,8 @@ void habit_begin(struct world *w, struct conn *c, uint32_t tid, uint64_t at_ns);
 void habit_answer(struct world *w, struct conn *c, uint32_t tid, uint64_t at_ns);
 /* An exchange is over, which counts. s: its books. */
 void habit_finished(struct world *w, struct conn *c, const struct exchange_facts *f, struct sets s);
+/* The probe dup tells of the last send on c. */
+void habit_digest(struct conn *c, const struct so_digest *r);
 /* The burst is over. */
 void habit_burst_end(struct world *w, struct conn *c);
 

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * How exchanges follow each other. Bursts: many like requests, one right after another on a connection. Chains: exchanges with different peers, one right after
- * another with nothing else outstanding, which might have been made at the same time. Whether one needed the answer to another can't be seen.
+ * another with nothing else outstanding, which might have been made at the same time; whether one needed the answer to another can't be seen. Repeats: requests
+ * made before, byte for byte.
  */
+#include <stdlib.h>
+
 #include "collect/connections.h"
 #include "collect/peers.h"
 
@@ -11,6 +14,7 @@
 #define LIKE_BYTES 16 /* by which the sizes of like requests may differ; or by one part of LIKE_SHARE */
 #define LIKE_SHARE 8
 #define CHAIN_GAP_NS 5000000ULL
+#define REPEATS_PEERS 256 /* of an agent that requests are remembered of: 32 KiB each */
 #define CHAIN_REST_NS 1000000000ULL /* the last answer may go on for so long */
 
 static bool is_client_stream(const struct conn *c)
@@ -27,6 +31,35 @@ void habit_asking(struct conn *c)
 	c->asking = asking;
 	if (c->proc)
 		c->proc->asking += asking ? 1 : -1;
+}
+
+/* ---- repeats ---- */
+
+void habit_digest(struct conn *c, const struct so_digest *r)
+{
+	if (c->exchange.state != EXCHANGE_ASKED || c->exchange.tls != TLS_NONE)
+		return;
+	if (c->exchange.sends == 1)
+		c->said = (struct said){};
+	c->said.hash = (c->said.hash ^ r->hash) * 0x9e3779b97f4a7c15ULL;
+	c->said.hash = (c->said.hash ^ c->said.hash >> 32) + r->bytes;
+	c->said.sends++;
+}
+
+static void repeat_finished(struct world *w, struct conn *c, const struct exchange_facts *f, struct sets s)
+{
+	struct said said = c->said;
+	struct peer *p = c->peer;
+
+	c->said = (struct said){};
+	if (!p || said.sends != f->sends) /* of some parts nothing is known */
+		return;
+	if (!p->repeats && HASH_COUNT(w->agents[c->agent]->peers) <= REPEATS_PEERS)
+		p->repeats = calloc(1, sizeof(*p->repeats));
+	if (!p->repeats || !repeats_seen(p->repeats, said.hash))
+		return;
+	count(w, s, M_REQUESTS_REPEATED, 1);
+	record(w, s, M_REPEATED_NS, minus(f->end_ns, f->begin_ns));
 }
 
 /* ---- bursts ---- */
@@ -53,6 +86,8 @@ void habit_finished(struct world *w, struct conn *c, const struct exchange_facts
 
 	if (!is_client_stream(c))
 		return;
+	if (c->said.sends)
+		repeat_finished(w, c, f, s);
 	if (b->len && (f->begin_ns >= b->end_ns + BURST_GAP_NS || !sizes_alike(f->request_bytes, b->request_bytes) || b->len >= BURST_MAX))
 		burst_tell(w, b, s);
 	if (!b->len)

@@ -128,6 +128,7 @@ static void peer_free(struct agent *a, struct peer *p)
 	free(p->key);
 	free(p->text);
 	free(p->name);
+	free(p->repeats);
 	free(p);
 }
 
@@ -299,9 +300,11 @@ void peers_fini(struct world *w)
 
 size_t peers_bytes(const struct world *w)
 {
+	struct peer *p, *pp;
 	size_t n = HASH_COUNT(w->resolved) * (sizeof(struct resolved) + 32);
 
 	for (int i = 0; i < w->len; i++)
-		n += HASH_COUNT(w->agents[i]->peers) * (sizeof(struct peer) + 64);
+		HASH_ITER(hh, w->agents[i]->peers, p, pp)
+			n += sizeof(*p) + 64 + (p->repeats ? sizeof(*p->repeats) : 0);
 	return n;
 }

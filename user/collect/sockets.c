@@ -279,6 +279,14 @@ void sockets_record(struct world *w, const struct so_head *h)
 	case SO_RESOLVED:
 		apply_resolved(w, (const void *)h);
 		break;
+	case SO_DIGEST: {
+		const struct so_digest *r = (const void *)h;
+		struct conn *c = conn_find(w, r->socket);
+
+		if (c)
+			habit_digest(c, r);
+		break;
+	}
 	case SO_RETRANSMIT:
 		apply_retransmit(w, (const void *)h);
 		break;

@@ -33,6 +33,7 @@ static inline unsigned key_hash(const void *key, unsigned len)
 #include "collect/books.h"
 #include "collect/exchange.h"
 #include "collect/heap.h"
+#include "collect/repeats.h"
 #include "collect/timeline.h"
 #include "collect/world.h"
 #include "model/recording.h"
@@ -156,12 +157,18 @@ struct peer { /* who it is; what intervals say of it is in the agent's data */
 	unsigned streams;
 	uint64_t asked_ns; /* the last request to it */
 	uint64_t exchanges, overlaps;
+	struct repeats *repeats; /* NULL: none heard of */
 	UT_hash_handle hh;
 };
 
 struct burst { /* exchanges on a connection, one right after another, of requests of like size */
 	uint32_t len; /* 0: none */
 	uint64_t begin_ns, end_ns, request_bytes; /* bytes: of the last one */
+};
+
+struct said { /* the request under way, as the probe dup tells */
+	uint64_t hash;
+	uint32_t sends; /* that it was told of */
 };
 
 struct conn {
@@ -188,6 +195,7 @@ struct conn {
 	struct exchange exchange;
 	bool asking; /* counted in proc->asking */
 	struct burst burst;
+	struct said said;
 	UT_hash_handle hh;
 };
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -115,6 +116,8 @@ static void probes_decide(struct observer *o, const struct observer_config *cfg)
 	}
 	if (probe_is_on(o, PROBE_OFFCPU) && !probe_is_on(o, PROBE_SCHED))
 		probe_give_up(o, PROBE_OFFCPU, "it needs the probe sched, which tells when a wait begins");
+	if (probe_is_on(o, PROBE_DUP) && !probe_is_on(o, PROBE_SOCK))
+		probe_give_up(o, PROBE_DUP, "it needs the probe sock, which sees the requests");
 }
 
 static bool stacks_wanted(const struct observer *o)
@@ -209,6 +212,9 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 	o->skel->rodata->cfg_nr_yield = __NR_sched_yield;
 	o->skel->rodata->cfg_pythons = stacks_wanted(o);
 	o->skel->rodata->cfg_names = probe_is_on(o, PROBE_NAMES);
+	o->skel->rodata->cfg_dup = probe_is_on(o, PROBE_DUP);
+	if (probe_is_on(o, PROBE_DUP) && getrandom((void *)o->skel->rodata->cfg_dup_key, sizeof(o->skel->rodata->cfg_dup_key), 0) < 0)
+		probe_give_up(o, PROBE_DUP, "no random key for its hash");
 	syscalls_fill_waits((uint8_t *)o->skel->rodata->cfg_waits, sizeof(o->skel->rodata->cfg_waits));
 	syscalls_fill_limits((uint8_t *)o->skel->rodata->cfg_limits, sizeof(o->skel->rodata->cfg_limits));
 	syscalls_fill_buffers((uint8_t *)o->skel->rodata->cfg_buffers, sizeof(o->skel->rodata->cfg_buffers));
