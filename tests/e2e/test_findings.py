@@ -57,7 +57,17 @@ TABLE = [
     Fault("collect.js", "gc-pauses", group="busy", computes=True),
     Fault("starved.py", "starved-of-cpu", group="busy", quota=0.1, computes=True),
     Fault("gil.py", "lock-contention", group="busy", computes=True),
+    Fault("burst.py", "queries-one-by-one", group="calls"),
+    Fault("burst.js", "queries-one-by-one", group="calls"),
+    Fault("serial.py", "serial-calls", group="calls"),
+    Fault("serial.js", "serial-calls", group="calls"),
+    Fault("smallwrites.py", "small-writes", group="calls"),
+    Fault("smallwrites.js", "small-writes", group="calls"),
+    Fault("polling.py", "polling", cost="cpu", group="calls"),
+    Fault("polling.js", "polling", cost="cpu", group="calls"),
+    Fault("repeats.py", "repeated-requests", group="calls"),
 ]
+PROBES = {"calls": ("--probe", "+dup")}  # of a group, beyond the usual ones
 GROUPS = sorted({fault.group for fault in TABLE})
 
 
@@ -104,6 +114,7 @@ class Watched:
                 assert line_of(program) == "ready\n"
             out = folder / "out.ndjson"
             observer = stakeout.start("record", "-q", "-i", "0.2", "-o", out, "--peer", f"127.0.0.1:{ports['model']}=llm/model",
+                                      "--peer", f"127.0.0.1:{ports['database']}=db/items", *PROBES.get(group, ()),
                                       "-p", ",".join(str(p.pid) for p in programs.values()))
             wait_for("the first interval", lambda: observer.poll() is not None or out.exists() and '"interval","seq"' in out.read_text())
             pressed, begin = pressure_s(), time.monotonic()

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Event loops: turns between two blocking polls, and what blocked within one. Polling: timers that wake a thread for nothing. */
 #include "collect/world_model.h"
+#include "lib/util.h"
 
 #define REPEATS_REGULAR 3 /* waits of the same length in a row that make a period */
 #define PERIOD_SLACK_NS 100000
@@ -98,6 +99,23 @@ static void loop_polling(struct world *w, struct task *t, uint64_t wait_ns, uint
 	s = sets_of(w->agents[t->agent], t->proc);
 	count(w, s, M_WAKEUPS_IDLE, 1);
 	record(w, s, M_WAKE_PERIOD_NS, gap_ns);
+	t->idle.wakes++;
+	t->idle.gaps_ns += gap_ns;
+	t->idle.cpu_ns += stint_ns;
+}
+
+void loop_wakers_tell(struct world *w, struct task *t)
+{
+	struct waker *of[] = { &t->idle, &t->spinning };
+
+	if (!t->idle.wakes && !t->spinning.wakes)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(of); i++) {
+		memcpy(of[i]->name, t->comm, sizeof(of[i]->name));
+		if (*t->comm)
+			agent_data_waker(&w->agents[t->agent]->cur, of[i]);
+		memset(of[i], 0, sizeof(*of[i]));
+	}
 }
 
 /* What it used since its last wait is told by now. */
@@ -110,8 +128,12 @@ static void loop_transfers(const struct world *w, struct task *t, unsigned wait)
 	t->net_opened = 0;
 }
 
-static void spins_count(struct world *w, const struct task *t, unsigned flags, uint64_t n)
+static void spins_count(struct world *w, struct task *t, unsigned flags, uint64_t n, uint64_t stints_ns)
 {
+	if (flags & SO_CYCLE_IN_POLL) {
+		t->spinning.wakes += n;
+		t->spinning.cpu_ns += stints_ns;
+	}
 	if (flags & (SO_CYCLE_IN_POLL | SO_CYCLE_IN_YIELD))
 		count(w, sets_of(w->agents[t->agent], t->proc), flags & SO_CYCLE_IN_POLL ? M_SPINS_POLL : M_SPINS_YIELD, n);
 }
@@ -123,7 +145,7 @@ void loop_cycle(struct world *w, struct task *t, const struct so_head *h, uint64
 
 	loop_turn(w, t, h, wait_ns, gap_ns - wait_ns, wait, next);
 	loop_polling(w, t, wait_ns, gap_ns, stint_ns, wait, flags);
-	spins_count(w, t, flags, 1);
+	spins_count(w, t, flags, 1, stint_ns);
 	loop_transfers(w, t, wait);
 }
 
@@ -135,7 +157,7 @@ void loop_cycles(struct world *w, struct task *t, const struct cycles_run *r, un
 		loop_turns(w, t, r, wait_ns, wait, next);
 		for (uint32_t i = 0; i < r->waits && i < RUN_WAITS_MAX; i++)
 			loop_polling(w, t, wait_ns / r->waits, gap_ns / r->waits, r->stint_ns / r->waits, wait, flags);
-		spins_count(w, t, flags, n);
+		spins_count(w, t, flags, n, r->stint_ns);
 	} else { /* nobody looked */
 		t->turn_ns = 0;
 		t->repeats = 0;

@@ -154,6 +154,7 @@ void task_remove(struct world *w, struct task *t)
 	struct agent *a = w->agents[t->agent];
 	struct proc *p = t->proc;
 
+	loop_wakers_tell(w, t);
 	HASH_DEL(w->tasks, t);
 	a->tasks--;
 	if (p && --p->threads == 0)

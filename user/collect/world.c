@@ -487,6 +487,8 @@ void world_snap(struct world *w, const struct so_snap *s)
 	proc_set_parent(w, p, s->parent_tgid);
 	t->seen = p->seen = true;
 	task_snap(w, t, s);
+	memcpy(t->comm, s->comm, sizeof(t->comm));
+	loop_wakers_tell(w, t);
 	t->wait = s->wait;
 	task_count(w, t,
 		   (const uint64_t[COUNT_IDS]){ s->faults_minor, s->faults_major, s->migrations, s->utime_ns, s->stime_ns, s->exec_ns });

@@ -139,6 +139,8 @@ struct task {
 	uint64_t turn_ns; /* begin of the present turn of its event loop; 0: none */
 	uint64_t period_ns; /* of its idle wake-ups */
 	unsigned repeats;
+	char comm[SO_COMM_BYTES]; /* as the last snapshot saw it */
+	struct waker idle, spinning; /* since then; their names are not set */
 	struct sampled_wait sampled;
 	struct resize resize; /* full heap */
 	UT_hash_handle hh;
@@ -385,6 +387,9 @@ void loop_cycle(struct world *w, struct task *t, const struct so_head *h, uint64
 		unsigned next, unsigned flags);
 /* The same for n cycles of t up to end_ns, waits of them with a wait, of which the sums are known; waits 0 and wait other than SO_WAIT_NONE: not even how many. */
 void loop_cycles(struct world *w, struct task *t, const struct cycles_run *r, unsigned wait, unsigned next, unsigned flags);
+
+/* Tells of t's idle wake-ups since the last call, if its name is known. */
+void loop_wakers_tell(struct world *w, struct task *t);
 
 static inline uint64_t minus(uint64_t a, uint64_t b)
 {

@@ -104,6 +104,7 @@ void agent_data_extras_reset(struct agent_data *a)
 	memset(&a->heap, 0, sizeof(a->heap));
 	memset(a->rivals, 0, sizeof(a->rivals));
 	a->rivals_other_ns = 0;
+	memset(a->wakers, 0, sizeof(a->wakers));
 	for (int i = 0; i < a->notes_len; i++)
 		free(a->notes[i]);
 	a->notes_len = 0;
@@ -140,6 +141,44 @@ void agent_data_rival(struct agent_data *a, const char name[16], uint64_t ns)
 
 		*r = r[-1];
 		r[-1] = up;
+	}
+}
+
+#define SAME_PERIOD 4 /* periods that differ by less than one part in this are one */
+
+static bool waker_is(const struct waker *a, const struct waker *b)
+{
+	double x = (double)a->gaps_ns / (double)a->wakes, y = (double)b->gaps_ns / (double)b->wakes;
+
+	return !memcmp(a->name, b->name, sizeof(a->name)) && (x > y ? x - y : y - x) <= (x > y ? x : y) / SAME_PERIOD;
+}
+
+void agent_data_waker(struct agent_data *a, const struct waker *add)
+{
+	struct waker *w = a->wakers, *end = a->wakers + WAKERS_KEPT;
+
+	if (!add->wakes)
+		return;
+	while (w < end && w->wakes && !waker_is(w, add))
+		w++;
+	if (w == end) {
+		w--;
+		if (add->cpu_ns <= w->cpu_ns)
+			return;
+		w->wakes = 0;
+	}
+	if (!w->wakes) {
+		*w = *add;
+	} else {
+		w->wakes = capped_sum(w->wakes, add->wakes);
+		w->gaps_ns = capped_sum(w->gaps_ns, add->gaps_ns);
+		w->cpu_ns = capped_sum(w->cpu_ns, add->cpu_ns);
+	}
+	for (; w > a->wakers && w->cpu_ns > w[-1].cpu_ns; w--) {
+		struct waker up = *w;
+
+		*w = w[-1];
+		w[-1] = up;
 	}
 }
 
@@ -394,6 +433,8 @@ int agent_data_merge(struct agent_data *into, const struct agent_data *from)
 	heap_data_merge(&into->heap, &from->heap);
 	for (const struct rival *r = from->rivals; r < from->rivals + RIVALS_KEPT && r->ns; r++)
 		agent_data_rival(into, r->name, r->ns);
+	for (const struct waker *w = from->wakers; w < from->wakers + WAKERS_KEPT && w->wakes; w++)
+		agent_data_waker(into, w);
 	into->rivals_other_ns = capped_sum(into->rivals_other_ns, from->rivals_other_ns);
 	for (int i = 0; i < from->notes_len && !err; i++)
 		err = agent_data_note(into, from->notes[i]);

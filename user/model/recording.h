@@ -51,6 +51,14 @@ struct rival { /* what ran on a CPU while the agent was runnable and waited for 
 };
 #define RIVALS_KEPT 16 /* the largest; the rest is summed in rivals_other_ns */
 
+struct waker { /* threads of one name that were woken at the same period, and did nothing */
+	char name[16]; /* of the thread; NUL-padded, not necessarily text */
+	uint64_t wakes;
+	uint64_t gaps_ns; /* from one to the next, summed: a period each. 0: it did not wait at all; wakes are then samples */
+	uint64_t cpu_ns; /* that it ran for it */
+};
+#define WAKERS_KEPT 8 /* those with the most CPU time; of the rest, counters tell */
+
 #define NOTES_KEPT 32
 
 struct agent_data { /* what one interval (or the total) says of one agent */
@@ -69,6 +77,7 @@ struct agent_data { /* what one interval (or the total) says of one agent */
 	struct heap_data heap;
 	struct rival rivals[RIVALS_KEPT]; /* largest first; ends at the first of 0 ns */
 	uint64_t rivals_other_ns;
+	struct waker wakers[WAKERS_KEPT]; /* most CPU time first; ends at the first of 0 wakes */
 	char **notes; /* owned: what could not be observed of this agent, and why; one line each, "heap: ..." */
 	int notes_len;
 };
@@ -79,10 +88,12 @@ struct tool_data *agent_data_tool(struct agent_data *a, const char *name);
 /* The peer with this side, address and name (added if new, with class other); NULL when out of memory. Pointers to peers are valid
  * until the next call. */
 struct peer_data *agent_data_peer(struct agent_data *a, bool server, const char *peer, const char *name);
-/* Empties samples, heap, rivals and notes, for the next interval. */
+/* Empties samples, heap, rivals, wakers and notes, for the next interval. */
 void agent_data_extras_reset(struct agent_data *a);
 /* Adds ns to the rival called name (SO_COMM_BYTES bytes, NUL-padded). */
 void agent_data_rival(struct agent_data *a, const char name[16], uint64_t ns);
+/* Adds w to the waker of its name and about its period. */
+void agent_data_waker(struct agent_data *a, const struct waker *w);
 /* Adds the note unless it is there; beyond NOTES_KEPT none is. 0 or -ENOMEM. */
 int agent_data_note(struct agent_data *a, const char *text);
 /* Exchanges of p, on either side. */

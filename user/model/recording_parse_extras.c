@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What an interval says of an agent beyond its metrics: samples of stacks, the heap, rivals and notes. */
+/* What an interval says of an agent beyond its metrics: samples of stacks, the heap, rivals, wakers and notes. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,6 +140,36 @@ static int parse_rivals(struct refusal *r, const struct json_node *agent, struct
 	return err;
 }
 
+static int parse_wakers(struct refusal *r, const struct json_node *agent, struct agent_data *a)
+{
+	const struct json_node *wakers, *value;
+	struct json_walk walk;
+	int err = take_child(r, agent, "wakers", NODE_ARRAY, &wakers);
+
+	if (err)
+		return err;
+	for (walk = json_walk(wakers); json_element(&walk, &value);) {
+		struct waker w = {};
+		const char *text = "";
+
+		if (value->kind != NODE_OBJECT)
+			err = refuse(r, "a waker is not an object");
+		if (!err)
+			err = take_string(r, value, "thread", &text);
+		if (!err)
+			err = take_u64(r, value, "wakes", &w.wakes);
+		if (!err)
+			err = take_u64(r, value, "gaps_ns", &w.gaps_ns);
+		if (!err)
+			err = take_u64(r, value, "cpu_ns", &w.cpu_ns);
+		if (err)
+			return err;
+		memcpy(w.name, text, cut(text, sizeof(w.name) - 1));
+		agent_data_waker(a, &w);
+	}
+	return 0;
+}
+
 static int parse_notes(struct refusal *r, const struct json_node *agent, struct agent_data *a, struct room *used)
 {
 	const struct json_node *notes, *value;
@@ -173,5 +203,7 @@ int parse_extras(struct parser *p, const struct json_node *obj, struct agent_dat
 		err = parse_heap(&p->refusal, obj, &a->heap);
 	if (!err)
 		err = parse_rivals(&p->refusal, obj, a);
+	if (!err)
+		err = parse_wakers(&p->refusal, obj, a);
 	return err ? err : parse_notes(&p->refusal, obj, a, used);
 }

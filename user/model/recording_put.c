@@ -200,6 +200,25 @@ static void put_rivals(struct json_text *j, const struct agent_data *a)
 		put_u64(j, "rivals_other_ns", a->rivals_other_ns);
 }
 
+static void put_wakers(struct json_text *j, const struct agent_data *a)
+{
+	if (!a->wakers[0].wakes)
+		return;
+	put_open(j, "wakers", "[");
+	for (const struct waker *w = a->wakers; w < a->wakers + WAKERS_KEPT && w->wakes; w++) {
+		char name[sizeof(w->name) + 1] = "";
+
+		memcpy(name, w->name, sizeof(w->name));
+		put_open(j, NULL, "{");
+		put_string(j, "thread", name);
+		put_u64(j, "wakes", w->wakes);
+		put_u64(j, "gaps_ns", w->gaps_ns);
+		put_u64(j, "cpu_ns", w->cpu_ns);
+		put_close(j, "}");
+	}
+	put_close(j, "]");
+}
+
 static void put_notes(struct json_text *j, const struct agent_data *a)
 {
 	if (!a->notes_len)
@@ -243,6 +262,7 @@ void put_agent_data(struct json_text *j, const struct agent_data *a, const struc
 	put_samples(j, a->samples);
 	put_heap(j, &a->heap);
 	put_rivals(j, a);
+	put_wakers(j, a);
 	put_notes(j, a);
 	put_close(j, "}");
 }

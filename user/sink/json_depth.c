@@ -170,6 +170,24 @@ static json_t *gc_json(const struct agent_data *a)
 	return j;
 }
 
+static json_t *wakers_json(const struct agent_data *a)
+{
+	json_t *wakers = json_array();
+
+	for (const struct waker *w = a->wakers; w < a->wakers + WAKERS_KEPT && w->wakes; w++) {
+		char name[sizeof(w->name) + 1] = "";
+		json_t *waker = json_object();
+
+		memcpy(name, w->name, sizeof(w->name));
+		json_object_set_new(waker, "thread", text_json(name));
+		json_object_set_new(waker, "wakes", integer_json(w->wakes));
+		json_object_set_new(waker, "period_s", seconds_json(w->gaps_ns / w->wakes));
+		json_object_set_new(waker, "cpu_s", seconds_json(w->cpu_ns));
+		json_array_append_new(wakers, waker);
+	}
+	return wakers;
+}
+
 static json_t *limits_json(const struct agent_data *a)
 {
 	const uint64_t *v = a->metrics.value;
@@ -225,6 +243,7 @@ void depth_json(json_t *agent, const struct recording *r, const struct recording
 		json_object_set_new(agent, "heap", heap_json(&a->total));
 	json_object_set_new(agent, "gc", gc_json(&a->total));
 	json_object_set_new(agent, "limits", limits_json(&a->total));
+	json_object_set_new(agent, "wakers", wakers_json(&a->total));
 	json_object_set_new(agent, "outlook", outlook_json(&outlook));
 	json_object_set_new(agent, "notes", notes);
 }

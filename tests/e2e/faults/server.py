@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
-"""What the programs of this directory call: a server that is as slow as it is asked to be. Prints its ports as JSON: plain, TLS, and plain to be taken for a model.
+"""What the programs of this directory call: a server that is as slow as it is asked to be. Prints its ports as JSON: TLS, and plain ones, some of them to
+be taken for a model and for a database.
 
 A request is a line of JSON: {"ms": before the answer, "chunks": parts of it, "gap_ms": between them, "stalls": {number of a part: ms before it},
 "bytes": of a part}; the answer ends with a newline. A thread a connection. With TLS the handshake is held up by --shake-ms.
@@ -55,6 +56,7 @@ def main():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(args.pem)
     ports = {"plain": listen(args.host, 0, None), "tls": listen(args.host, args.shake_ms / 1000, context), "model": listen(args.host, 0, None)}
+    ports |= {name: listen(args.host, 0, None) for name in ("second", "third", "database")}
     print(json.dumps(ports), flush=True)
     threading.Event().wait()
 
