@@ -2,6 +2,7 @@
 /* What requests are like: repeated byte for byte, and held back by TCP. Against the worker's own count and clock. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -14,6 +15,8 @@
 #define LONG_BYTES 5000
 #define ROUNDS 12
 #define STALL_NS 20000000
+#define PARTS_BYTES 300
+#define ANSWER_BYTES 500
 
 static char said[LONG_BYTES];
 
@@ -114,26 +117,44 @@ static void test_repeats(void **state)
 
 /* Requests in two parts, of which Nagle's algorithm holds the second one back until the first is acknowledged: which takes the other side's kernel 40 ms or more, unless it does
  * so at once, as at a connection's begin. Then with TCP_NODELAY. */
+static void *answers_give(void *arg)
+{
+	int fd = *(int *)arg;
+	char buf[1000];
+	size_t got = 0;
+	ssize_t n;
+
+	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+		for (got += n; got >= PARTS_BYTES; got -= PARTS_BYTES)
+			worker_check(send(fd, buf, ANSWER_BYTES, MSG_NOSIGNAL) == ANSWER_BYTES);
+	return NULL;
+}
+
 static int stalls_scene(struct worker *self, void *arg)
 {
+	char buf[ANSWER_BYTES];
+	pthread_t server;
 	int fds[2];
 
 	(void)arg;
 	worker_pause(self);
 	ends_open(fds);
+	worker_check(!pthread_create(&server, NULL, answers_give, &fds[1]));
 	for (int i = 0; i < 2 * ROUNDS; i++) {
 		uint64_t begin_ns;
 
 		worker_check(!setsockopt(fds[0], IPPROTO_TCP, TCP_NODELAY, &(int){ i >= ROUNDS }, sizeof(int)));
 		begin_ns = clock_ns();
 		worker_check(send(fds[0], said, 100, MSG_NOSIGNAL) == 100);
-		ask(fds, said, 200);
+		worker_check(send(fds[0], said, PARTS_BYTES - 100, MSG_NOSIGNAL) == PARTS_BYTES - 100);
+		worker_check(recv(fds[0], buf, sizeof(buf), MSG_WAITALL) == sizeof(buf));
 		if (clock_ns() - begin_ns >= STALL_NS && i < ROUNDS) {
 			self->value[0]++;
 			self->value[1] += clock_ns() - begin_ns;
 		}
 	}
 	close(fds[0]);
+	pthread_join(server, NULL);
 	close(fds[1]);
 	worker_pause(self);
 	return 0;
