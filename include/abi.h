@@ -47,7 +47,8 @@
 	X(FREE, 20, 1, so_free)              \
 	X(GC, 21, 1, so_gc)                  \
 	X(CYCLES, 22, 2, so_cycles)          \
-	X(DIGEST, 23, 1, so_digest)
+	X(DIGEST, 23, 1, so_digest)          \
+	X(SIGNAL, 24, 1, so_signal)
 
 enum so_kind {
 #define X(id, value, slots, type) SO_##id = value,
@@ -164,6 +165,14 @@ struct so_exit {
 	__u64 rss_peak_bytes; /* peak within the interval, of the process; 0: not known */
 	__u64 exec_ns; /* CPU time of this thread by the scheduler's clock */
 	__u64 pad2[3];
+};
+
+/* SIGTERM, SIGINT or SIGKILL was sent to a process of an agent, other than the agent itself. */
+struct so_signal {
+	struct so_head head;
+	__u32 tgid;
+	__u32 signal;
+	__u32 pad[2];
 };
 
 /* A connection that an agent's process has, once, before all else of it. Ports in host byte order; addresses in network byte order, IPv4 in the first

@@ -65,6 +65,8 @@ TABLE = [
     Fault("smallwrites.js", "small-writes", group="calls"),
     Fault("polling.py", "polling", cost="cpu", group="calls"),
     Fault("polling.js", "polling", cost="cpu", group="calls"),
+    Fault("launches.py", "tools-launched-often", group="calls"),
+    Fault("failing.py", "tools-failing", cost="", group="calls"),
     Fault("repeats.py", "repeated-requests", group="calls"),
 ]
 PROBES = {"calls": ("--probe", "+dup")}  # of a group, beyond the usual ones

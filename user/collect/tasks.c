@@ -8,6 +8,7 @@
 
 #define TOOLS_MAX 64 /* names kept apart under an agent; further ones are summed as the last */
 #define TOOLS_REST "(other)"
+#define CANCEL_MAX_NS (60 * 1000000000ULL) /* who lives on for longer took the signal for something else */
 
 struct task *task_find(const struct world *w, uint32_t tid)
 {
@@ -458,6 +459,7 @@ static void apply_exec(struct world *w, const struct so_exec *r)
 	}
 	tool_end(w, a, p, r->head.time_ns);
 	allocations_proc_end(p);
+	p->told_to_end_ns = 0;
 	if (!p->root) {
 		proc_set_tool(a, p, r->comm);
 		p->exec_ns = r->head.time_ns;
@@ -491,6 +493,8 @@ static void apply_exit(struct world *w, const struct so_exit *r)
 		return;
 	if (r->rss_peak_bytes > p->rss_peak)
 		p->rss_peak = r->rss_peak_bytes;
+	if (p->told_to_end_ns && minus(r->head.time_ns, p->told_to_end_ns) <= CANCEL_MAX_NS)
+		record(w, s, M_CANCEL_NS, minus(r->head.time_ns, p->told_to_end_ns));
 	tool_end(w, a, p, r->head.time_ns);
 	if (p->root) {
 		a->info.has_exit = true;
@@ -526,6 +530,14 @@ void tasks_record(struct world *w, const struct so_head *h)
 	case SO_EXIT:
 		apply_exit(w, (const void *)h);
 		break;
+	case SO_SIGNAL: {
+		const struct so_signal *r = (const void *)h;
+		struct proc *p = proc_find(w, r->tgid);
+
+		if (p && !p->told_to_end_ns)
+			p->told_to_end_ns = h->time_ns;
+		break;
+	}
 	}
 }
 

@@ -336,6 +336,7 @@ void world_record(struct world *w, const struct so_head *h)
 	case SO_FORK:
 	case SO_EXEC:
 	case SO_EXIT:
+	case SO_SIGNAL:
 		tasks_record(w, h);
 		break;
 	case SO_MAP: {
@@ -503,8 +504,8 @@ void world_snap(struct world *w, const struct so_snap *s)
 	}
 }
 
-/* What the CPU time grew by, split into user and system so that neither ever shrinks. */
-static void cpu_tell(const struct world *w, struct cpu_split *c, struct metric_set *s)
+/* What the CPU time grew by, split into user and system so that neither ever shrinks. orphan: the agent itself has ended. */
+static void cpu_tell(const struct world *w, struct cpu_split *c, struct metric_set *s, bool orphan)
 {
 	uint64_t ticks = c->user_ticks_ns + c->system_ticks_ns, told = c->user_told_ns + c->system_told_ns, user, grown;
 
@@ -519,11 +520,33 @@ static void cpu_tell(const struct world *w, struct cpu_split *c, struct metric_s
 	c->system_told_ns += grown - user;
 	s->value[M_CPU_USER_NS] += user;
 	s->value[M_CPU_SYSTEM_NS] += grown - user;
+	if (orphan)
+		s->value[M_ORPHAN_CPU_NS] += grown;
+}
+
+/* Processes that live on: since when, within the interval being closed. */
+static void orphans_count(struct world *w)
+{
+	struct proc *p, *pp;
+
+	if (w->alive == w->len && !w->forgets)
+		return;
+	HASH_ITER(hh, w->procs, p, pp) {
+		struct agent *a = w->agents[p->agent];
+		uint64_t since_ns = a->end_ns > w->start_ns ? a->end_ns : w->start_ns;
+		struct sets s = sets_of(a, p);
+
+		if (a->alive || p->root || !a->end_ns || since_ns >= w->boundary_ns)
+			continue;
+		count(w, s, M_ORPHANS, 1);
+		count(w, s, M_ORPHAN_NS, w->boundary_ns - since_ns);
+	}
 }
 
 static void agent_gauges(const struct world *w, struct agent *a, uint64_t rss, uint64_t rss_peak)
 {
 	struct metric_set *s = &a->cur.metrics;
+	bool orphan;
 
 	if (w->probe_on[PROBE_PROC]) {
 		s->value[M_THREADS] = a->tasks;
@@ -534,9 +557,10 @@ static void agent_gauges(const struct world *w, struct agent *a, uint64_t rss, u
 		s->value[M_RSS_PEAK_BYTES] = rss_peak + a->dead_rss_peak;
 	}
 	a->dead_rss_peak = 0;
-	cpu_tell(w, &a->cpu, s);
+	orphan = w->probe_on[PROBE_PROC] && a->told && !a->cur.alive; /* cur.alive: as the last interval had it */
+	cpu_tell(w, &a->cpu, s, orphan);
 	for (int i = 0; i < a->cur.tools_len; i++)
-		cpu_tell(w, &a->tool_cpu[i], &a->cur.tools[i].metrics);
+		cpu_tell(w, &a->tool_cpu[i], &a->cur.tools[i].metrics, orphan);
 }
 
 /* Seconds of the interval that the agent's main thread was there and watched. */
@@ -589,6 +613,7 @@ void world_close_end(struct world *w, bool last)
 	struct task *t, *tt;
 
 	gone_remove(w, rss);
+	orphans_count(w);
 	if (last)
 		HASH_ITER(hh, w->tasks, t, tt)
 			task_open_record(w, t);

@@ -82,6 +82,7 @@ struct proc {
 	bool root, seen;
 	int tool; /* index in the agent's tools; -1: the agent itself */
 	uint64_t exec_ns; /* when it became this tool; 0: not known */
+	uint64_t told_to_end_ns; /* the first signal that should end it; 0: none */
 	uint64_t rss, rss_peak;
 	struct proc *parent; /* in the same agent, or NULL */
 	int kids; /* processes whose parent it is */
