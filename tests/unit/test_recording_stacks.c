@@ -119,6 +119,8 @@ static void fill(struct agent_data *a, struct stacks *s, uint64_t n)
 	agent_data_rival(a, "cc1\0\0\0\0\0\0\0\0\0\0\0\0", 500 * n);
 	agent_data_rival(a, "sixteen-bytes-xy", n);
 	a->rivals_other_ns = n;
+	agent_data_waker(a, &(struct waker){ .name = "poller", .wakes = n, .gaps_ns = 1000 * n, .cpu_ns = 7 * n });
+	agent_data_waker(a, &(struct waker){ .name = "poller", .wakes = n, .cpu_ns = n });
 	assert_int_equal(agent_data_note(a, "heap: no symbols in " BAD), 0);
 	assert_int_equal(agent_data_note(a, n % 2 ? "odd" : "even"), 0);
 }
@@ -220,6 +222,13 @@ static void round_trip(const char *name, bool total)
 	assert_int_equal(a->rivals[1].ns, 6);
 	assert_int_equal(a->rivals[2].ns, 0);
 	assert_int_equal(a->rivals_other_ns, 6);
+	assert_string_equal(a->wakers[0].name, "poller");
+	assert_int_equal(a->wakers[0].wakes, 6);
+	assert_int_equal(a->wakers[0].gaps_ns, 6000);
+	assert_int_equal(a->wakers[0].cpu_ns, 42);
+	assert_int_equal(a->wakers[1].gaps_ns, 0);
+	assert_int_equal(a->wakers[1].cpu_ns, 6);
+	assert_int_equal(a->wakers[2].wakes, 0);
 	assert_int_equal(a->notes_len, 3);
 	assert_string_equal(a->notes[0], "heap: no symbols in " BAD_READ);
 	assert_string_equal(a->notes[1], "odd");
@@ -342,6 +351,7 @@ static void nothing_to_say(void **ctx)
 	assert_null(KEY(agent, "heap"));
 	assert_null(KEY(agent, "rivals"));
 	assert_null(KEY(agent, "rivals_other_ns"));
+	assert_null(KEY(agent, "wakers"));
 	assert_null(KEY(agent, "notes"));
 	json_decref(line);
 	line = next_line(f, "interval");
@@ -513,6 +523,10 @@ static void bad_stacks(void **ctx)
 		AGENT("0", "\"rivals\":[{\"name\":7}]"),
 		AGENT("0", "\"rivals\":[{\"name\":\"x\",\"ns\":-1}]"),
 		AGENT("0", "\"rivals_other_ns\":-1"),
+		AGENT("0", "\"wakers\":{}"),
+		AGENT("0", "\"wakers\":[7]"),
+		AGENT("0", "\"wakers\":[{\"thread\":7}]"),
+		AGENT("0", "\"wakers\":[{\"thread\":\"x\",\"wakes\":-1}]"),
 		AGENT("0", "\"notes\":{}"),
 		AGENT("0", "\"notes\":[7]"),
 	};
