@@ -178,10 +178,9 @@ static void test_stalls(void **state)
 	assert_int_equal(hist_sum(a, M_REQUEST_SENDS), 2 * 2 * ROUNDS);
 	print_message("%llu stalls, %.1f ms by the worker's clock, %.1f ms seen\n", (unsigned long long)w->value[0], w->value[1] / 1e6,
 		      hist_sum(a, M_ACK_STALL_NS) / 1e6);
-	assert_true(w->value[0] > 0);
-	assert_int_equal(hist_count(a, M_ACK_STALL_NS), w->value[0]);
-	assert_true(hist_sum(a, M_ACK_STALL_NS) <= w->value[1]);
-	assert_true(hist_sum(a, M_ACK_STALL_NS) >= w->value[1] / 4 * 3);
+	assert_true(w->value[0] > 1);
+	assert_in_range(hist_count(a, M_ACK_STALL_NS), w->value[0] - 1, w->value[0]); /* the first round may be slow for another reason */
+	assert_in_range(hist_sum(a, M_ACK_STALL_NS), w->value[1] / 2, w->value[1]);
 }
 
 int main(void)
