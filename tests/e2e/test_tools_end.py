@@ -73,5 +73,5 @@ def test_tools_left_running(stakeout, agents, sleeper):
     assert gauges["orphans"] == 2
     assert counters["orphan_cpu_ns"] / 1e9 == pytest.approx(used, rel=0.3)
     found = [f for f in json.loads(stakeout("report", "--json", out).stdout)["findings"] if f["pid"] == agent.pid]
-    assert [f["finding"] for f in found] == ["tools-left-running"], found
-    assert "sleep" in found[0]["subject"]
+    (found,) = (f for f in found if f["finding"] != "starved-of-cpu")  # by what else runs here
+    assert found["finding"] == "tools-left-running" and "sleep" in found["subject"], found

@@ -134,15 +134,16 @@ static void polling(void **ctx)
 
 	(void)ctx;
 	made_init(&m);
-	agent_data_waker(&m.data, &(struct waker){.name = "poller", .wakes = 6000, .gaps_ns = 6000 * 10 * (uint64_t)MS, .cpu_ns = 6000 * 100000ULL});
+	agent_data_waker(&m.data, &(struct waker){.name = "poller", .wakes = 6000, .gaps_ns = 6000 * 10 * (uint64_t)MS, .cpu_ns = 6000 * 150000ULL});
 	agent_data_waker(&m.data, &(struct waker){.name = "cheap", .wakes = 600, .gaps_ns = 600 * 100 * (uint64_t)MS, .cpu_ns = 600 * 100000ULL});
 	agent_data_waker(&m.data, &(struct waker){.name = "spinner", .wakes = 500, .cpu_ns = 20000000000ULL});
+	agent_data_waker(&m.data, &(struct waker){.name = "worker", .wakes = 6000, .gaps_ns = 6000 * 10 * (uint64_t)MS, .cpu_ns = 6000 * 300000ULL});
 	assert_int_equal(made_judge(&m, FINDING_POLLING), 2);
 	assert_string_equal(m.found[0].subject, "thread spinner");
 	assert_int_equal(m.found[0].severity, SEVERITY_CRITICAL);
 	assert_string_equal(m.found[1].subject, "thread poller");
-	assert_near(m.found[1].cost_cpu_s, 0.6);
-	assert_string_equal(m.found[1].evidence, "woke every 10.0 ms, 6.00 k times, by a timer and did nothing: 100 us on a CPU each time");
+	assert_near(m.found[1].cost_cpu_s, 0.9);
+	assert_string_equal(m.found[1].evidence, "woke every 10.0 ms, 6.00 k times, by a timer and did nothing: 150 us on a CPU each time");
 	made_fini(&m);
 }
 

@@ -6,13 +6,17 @@
 
 #define WAKES_MIN 50
 #define SPINS_MIN 10
+#define WAKE_CPU_MAX_NS 200000.0 /* who runs for longer each time does something: periodic work */
+#define POLLING_TOLD_S 0.6 /* of CPU a minute: 1 % */
 
 static void polling_judge(struct found *f, const struct waker *w)
 {
 	struct finding what = {.id = FINDING_POLLING, .cost_cpu_s = a_minute(f->in, (double)w->cpu_ns)};
 	char name[sizeof(w->name) + 1] = "";
 
-	if (w->wakes < (w->gaps_ns ? WAKES_MIN : SPINS_MIN) || what.cost_cpu_s < COST_TOLD_S)
+	if (w->wakes < (w->gaps_ns ? WAKES_MIN : SPINS_MIN) || what.cost_cpu_s < POLLING_TOLD_S)
+		return;
+	if (w->gaps_ns && (double)w->cpu_ns > WAKE_CPU_MAX_NS * (double)w->wakes)
 		return;
 	memcpy(name, w->name, sizeof(w->name));
 	what.severity = severity_of_cost(&what);

@@ -2,7 +2,6 @@
 """Three calls that don't need each other's answers, one after another in place of at once."""
 import asyncio
 import json
-import time
 
 import lib
 
@@ -25,7 +24,7 @@ async def rounds():
                 await one
         else:
             await asyncio.gather(*calls)
-        time.sleep(0.02)
+        await asyncio.sleep(0.02)
     return ROUNDS * len(WISHES)
 
 
