@@ -161,6 +161,36 @@ def test_over_time(stakeout, browser):
     clean(browser)
 
 
+def test_findings(stakeout, browser):
+    """What is to be changed comes before all figures: each finding of the JSON report in its order, with its evidence, cost, change and exception; a name shows its agent."""
+    agents = [make.typical(i, 10.0, i, name=f"agent-{i}", pid=100 + i) for i in (1, 2, 3)]
+    for agent, handshake in zip(agents[1:], (4_000_000, 400_000_000)):
+        for values in (agent.values, agent.peers[0]["values"]):
+            values["handshake_ns"] = [handshake] * len(values["handshake_ns"])
+    agents[2].peers[0].update(name=EVIL, peer=EVIL)
+    report = page(stakeout, browser, agents, probes=[{"name": p, "state": "off" if p == "mem" else "on", "why": ""} for p in make.PROBES])
+    clean(browser)
+    assert {f["severity"] for f in report["findings"]} >= {"warning", "critical"} and {f["agent"] for f in report["findings"]} == {1, 2, 3}
+    shown = browser.js("""[...document.querySelectorAll('[data-finding]')].map((f) => ({ finding: f.dataset.finding, severity: f.querySelector('.severity').innerText, title: f.querySelector('h3').textContent,
+        ...Object.fromEntries([...f.querySelectorAll('dd')].map((d) => [d.dataset.k, d.textContent])), agent: +f.dataset.agent, raw: +f.querySelector('[data-k=wall_s]').dataset.v }))""")
+    assert [(f["finding"], f["agent"], f["severity"], f["evidence"], f["change"], f["unless"], f["raw"]) for f in shown] == \
+        [(f["finding"], f["agent"], f["severity"], f["evidence"], f["change"], f["unless"], f["cost_per_minute"]["wall_s"]) for f in report["findings"]]
+    for f, want in zip(shown, report["findings"]):
+        assert f["title"] == f"{want['severity']} {want['title']}" + (f": {want['subject']}" if want["subject"] else "")
+        assert number(re.match(r"(.*?) of time.* a minute$", f["wall_s"])[1]) == pytest.approx(want["cost_per_minute"]["wall_s"], rel=0.006)
+    skipped = {u["finding"] for u in report["findings_not_judged"] if u["agent"] == 1 and u["probe"] == "mem"}
+    assert skipped and f"mem: its probe was off ({', '.join(sorted(skipped))})" in re.sub(r"\(([^)]*)\)", lambda m: f"({', '.join(sorted(m[1].split(', ')))})", browser.js("document.querySelector('.notjudged').innerText"))
+    # it stands before the tiles, and the contents name it first
+    assert browser.js("document.getElementById('findings').compareDocumentPosition(document.querySelector('.tiles')) & Node.DOCUMENT_POSITION_FOLLOWING")
+    assert browser.js("document.querySelector('.toc a').hash") == "#findings"
+    last = report["findings"][-1]["agent"]
+    assert last != 1
+    browser.click(f'[data-finding][data-agent="{last}"] button')
+    assert browser.js("document.querySelector('h1').innerText").startswith(f"agent-{last}")
+    page(stakeout, browser, [make.Agent(1)])
+    assert "No findings" in browser.js("document.getElementById('findings').innerText")
+
+
 def test_click_hover_keys(stakeout, browser):
     agents = [make.typical(i, 20.0, i, name=f"agent-{i}", pid=100 + i, **make.deep(20.0, i)) for i in (1, 2)]
     agents[1].ledger = agents[1].critical = {"running": 5.0, "idle": 15.0}

@@ -98,6 +98,11 @@ static void put_tables(struct json_text *j)
 	for (int p = 0; p < PROBE_COUNT; p++)
 		put_string(j, probe_infos[p].name, probe_infos[p].help);
 	put_close(j, "}");
+	put_open(j, "probes_default", "[");
+	for (int p = 0; p < PROBE_COUNT; p++)
+		if (probe_infos[p].on)
+			put_string(j, NULL, probe_infos[p].name);
+	put_close(j, "]");
 }
 
 /* ---- over time ---- */
