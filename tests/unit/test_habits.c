@@ -175,8 +175,8 @@ static void no_chains(void **ctx)
 	for (unsigned i = 1; i <= 6; i++)
 		open_to(&y, i, 7000 + i);
 	/* Together. */
-	send_by(&y, ROOT, 1, 60);
 	send_by(&y, ROOT, 2, 60);
+	send_by(&y, ROOT, 1, 60);
 	y.now += 20 * MS;
 	receive(&y, 1, 500);
 	call(&y, 3, 60, 20 * MS); /* the second is outstanding all the time */
@@ -226,6 +226,43 @@ static void models_are_no_links(void **ctx)
 	world_free(y.w);
 }
 
+/* A request in two sends, of which the first n were told of. */
+static void said(struct story *y, unsigned n, uint64_t hash)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct so_digest r = { .head = { SO_DIGEST, 1, 1, ROOT, y->now }, .socket = 1, .bytes = 10, .hash = hash + i };
+
+		send_by(y, ROOT, 1, 10);
+		if (i < n)
+			world_record(y->w, &r.head);
+	}
+	y->now += MS;
+	receive(y, 1, 500);
+	y->now += MS;
+}
+
+static void repeats(void **ctx)
+{
+	struct story y = start();
+	const struct agent_data *a;
+
+	(void)ctx;
+	open_to(&y, 1, 80);
+	said(&y, 2, 7);
+	said(&y, 2, 8);
+	said(&y, 2, 7); /* the first one again */
+	said(&y, 1, 7); /* of some parts nothing is known */
+	said(&y, 1, 7);
+	said(&y, 0, 7);
+	said(&y, 2, 8);
+	a = finish(&y);
+	assert_int_equal(a->metrics.value[M_EXCHANGES], 7);
+	assert_int_equal(a->metrics.value[M_REQUESTS_REPEATED], 2);
+	assert_hist(&a->metrics, M_REPEATED_NS, 2, 2 * MS);
+	assert_int_equal(peer_at(a, "10.0.0.1:80")->value[M_REQUESTS_REPEATED], 2);
+	world_free(y.w);
+}
+
 static void parts_held_back(void **ctx)
 {
 	static const struct {
@@ -262,7 +299,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bursts),	  cmocka_unit_test(a_burst_without_end), cmocka_unit_test(chains),
-		cmocka_unit_test(no_chains),	  cmocka_unit_test(models_are_no_links), cmocka_unit_test(parts_held_back),
+		cmocka_unit_test(no_chains),	  cmocka_unit_test(models_are_no_links), cmocka_unit_test(parts_held_back), cmocka_unit_test(repeats),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
