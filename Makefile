@@ -153,10 +153,10 @@ test: ## install what the tests need, build, run all of them
 	$(Q)$(MAKE) --no-print-directory all unit live readers
 	$(Q)tests/run
 
-test-kernels: ## run the live tests on other kernels under QEMU
+test-kernels: ## run the live tests on other kernels under QEMU (KERNELS="6.1 newest": on these)
 	$(Q)tools/install-deps kernels
 	$(Q)$(MAKE) --no-print-directory all live
-	$(Q)tests/kernels/run
+	$(Q)tests/kernels/run $(KERNELS)
 
 bench: ## measure the cost of watching against other tools (QUICK=1: 2 minutes; ONLY=SCENARIO,..)
 	$(Q)tools/install-deps bench
