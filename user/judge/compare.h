@@ -20,9 +20,11 @@ extern const char *const verdict_names[VERDICT_COUNT]; /* "improved", "stable", 
 
 struct compare_limits { /* relative but for errors, whose is absolute */
 	double limit[MEASURE_GROUPS]; /* 0.10, 0.10, 0.20, 0.01 */
+	double measure[MEASURE_COUNT]; /* of single ones; 0: that of the group */
 	double false_rate; /* 0.01: of verdicts that are none */
 };
 extern const struct compare_limits compare_defaults;
+double compare_limit(const struct compare_limits *limits, enum measure_id measure);
 
 struct comparison { /* one row */
 	const char *agent; /* owned by the comparisons */
@@ -30,13 +32,14 @@ struct comparison { /* one row */
 	enum measure_id measure;
 	enum verdict verdict;
 	double base, new; /* NAN: none */
-	double change, low, high; /* relative (0.2: a fifth more), absolute for errors; with its interval of confidence of 95 % */
-	double p; /* two-sided: how likely such a change is where there is none */
+	/* Relative (0.2: a fifth more; INFINITY from nothing), absolute for errors; NAN: none. Its interval of confidence of 95 %; NAN where the change is within the limit: no need was. */
+	double change, low, high;
+	double p; /* two-sided: how likely such a change is where there is none; NAN likewise */
 	uint64_t base_n, new_n; /* values behind it */
-	const char *why; /* of insufficient data; else NULL */
+	const char *why; /* of insufficient data; else NULL. Owned by the comparisons. */
 };
 
-/* One side, block by block, as its recordings are read: memory is bounded by agents and measures, not by length. */
+/* One side, block by block, as its recordings are read: memory is bounded by agents and measures, not by length. Sides may be filled by a thread each. */
 struct compare_side;
 struct compare_side *compare_side_new(void);
 int compare_side_begin(struct compare_side *s); /* the next recording of this side; before its first interval */
@@ -49,20 +52,27 @@ struct comparisons {
 	struct comparison *rows; /* degraded first, then improved, insufficient, stable; each by agent, then by size of change */
 	int len;
 	int counts[VERDICT_COUNT];
+	int recordings[2]; /* of base, and new */
 	/* Findings by agent's name and finding: what went away, what came, what stayed. */
 	struct comparison_finding {
 		const char *agent;
 		struct finding base, new; /* as far as there */
-		bool in_base, in_new;
+		bool in_base, in_new; /* in at least half of the side's recordings */
+		const char *unjudged; /* where it is not there it could not be judged, and why; NULL: it is gone, or new */
 	} *findings;
 	int findings_len;
-	const char *const *warnings; /* what makes the two sides unlike: probes, interval, hosts' CPUs; agents only in one */
+	const char *const *warnings; /* what makes the two sides unlike: probes, interval, hosts' CPUs; agents only in one. Names in it are any bytes. */
 	int warnings_len;
 	void *owner;
 };
 
-/* 0, or negative errno. */
-int compare(const struct compare_side *base, const struct compare_side *new, const struct compare_limits *limits, struct comparisons **ret);
+struct compare_agents { /* which: NULL: all, each with that of its name */
+	const char *base, *new;
+};
+
+/* 0, or negative errno: -ENOENT where there is no such agent. agents may be NULL. */
+int compare(const struct compare_side *base, const struct compare_side *new, const struct compare_limits *limits, const struct compare_agents *agents,
+	struct comparisons **ret);
 void comparisons_free(struct comparisons *c);
 
 #endif

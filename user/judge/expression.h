@@ -60,6 +60,8 @@ bool expression_uses_share(const struct expression *e);
 bool expression_spans(const struct expression *e);
 /* Whether its value changes only when something happens: it reads no rate, no age and no gauge. */
 bool expression_events(const struct expression *e);
+/* Whether it is just a percentile of a histogram: which one, and at which share (0..1). */
+bool expression_quantile(const struct expression *e, enum metric_id *ret_metric, double *ret_quantile);
 /* The probes without which it has no value: 1 << PROBE_x. */
 unsigned expression_probes(const struct expression *e);
 /* A number with its unit as above ("3s", "85%", "512M", "40"): 0, or -EINVAL and why. ret_kind may be NULL. */

@@ -52,6 +52,15 @@ bool expression_events(const struct expression *e)
 	return !e->spans;
 }
 
+bool expression_quantile(const struct expression *e, enum metric_id *ret_metric, double *ret_quantile)
+{
+	if (e->steps_len != 1 || e->steps[0].op != OP_QUANTILE)
+		return false;
+	*ret_metric = e->steps[0].metric;
+	*ret_quantile = e->steps[0].number;
+	return true;
+}
+
 unsigned expression_probes(const struct expression *e)
 {
 	return e->probes;

@@ -24,5 +24,10 @@ struct measure_info {
 	const char *help;
 };
 extern const struct measure_info measure_infos[MEASURE_COUNT];
+extern const char *const measure_group_names[MEASURE_GROUPS]; /* "cpu", "memory", "time", "errors" */
+
+/* By their names, or -1. The name of a group may also be that of a measure in it. */
+int measure_find(const char *name);
+int measure_group_find(const char *name);
 
 #endif
