@@ -271,7 +271,8 @@ static int texts_unique(const char **texts, int len)
 {
 	int n = 0;
 
-	qsort(texts, (size_t)len, sizeof(*texts), text_order);
+	if (len > 0)
+		qsort(texts, (size_t)len, sizeof(*texts), text_order);
 	for (int i = 0; i < len; i++)
 		if (!n || strcmp(texts[n - 1], texts[i]))
 			texts[n++] = texts[i];
@@ -566,7 +567,8 @@ int compare(const struct compare_side *base, const struct compare_side *new, con
 		goto out;
 	}
 	verdicts(w, p);
-	qsort(c->rows, (size_t)c->len, sizeof(*c->rows), row_order);
+	if (c->len)
+		qsort(c->rows, (size_t)c->len, sizeof(*c->rows), row_order);
 	*ret = c;
 	c = NULL;
 out:

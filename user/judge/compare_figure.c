@@ -19,6 +19,7 @@
 #define SAMPLES 400
 #define SAMPLES_MIN 0.9 /* of them must have data */
 #define CORRELATION_MAX 0.9
+#define FREEDOM_MIN 8.0 /* as far as there are blocks: beyond that a variance that is known badly would hide any change */
 #define LANES 8
 
 /* ---- what there is ---- */
@@ -348,7 +349,7 @@ static double correlation(const struct figure *f, bool absolute, float *weight)
 		return 0;
 	n = len;
 	r = products / squares;
-	r = n >= 12 ? (r * n + 1) / (n - 4) : r + 1 / n; /* F. H. C. Marriott and J. A. Pope, "Bias in the estimation of autocorrelations", Biometrika 41 (1954) */
+	r = n >= 12 ? (r * n + 1) / (n - 4) : r + 1 / n; /* it comes out too low by (1 + 4 r) / n: F. H. C. Marriott and J. A. Pope, "Bias in the estimation of autocorrelations", Biometrika 41 (1954) */
 	return r < 0 ? 0 : r > CORRELATION_MAX ? CORRELATION_MAX : r;
 }
 
@@ -392,9 +393,9 @@ int figure_spread(const struct figure *f, bool absolute, uint64_t *seed, struct 
 		double r = correlation(f, absolute, weight);
 
 		ret->variance *= (1 + r) / (1 - r);
-		n *= (1 - r) / (1 + r);
+		n = fmax(n * (1 - r) / (1 + r), fmin(n, FREEDOM_MIN + 1));
 	}
-	ret->freedom = n > 2 ? n - 1 : 1;
+	ret->freedom = n - 1;
 	return 0;
 }
 

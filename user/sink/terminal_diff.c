@@ -56,7 +56,7 @@ static int print_rows(const struct screen *s, const struct diff_view *v, enum ve
 		{.title = "base"},
 		{.title = "new"},
 		{.title = "change"},
-		{.title = "95 % sure", .drop = 1},
+		{.title = "95 % interval", .drop = 1},
 		{.title = "why", .left = true, .clauses = true},
 	};
 	struct table t;
@@ -191,9 +191,11 @@ static bool several_agents(const struct comparisons *c)
 /* "a.ndjson", or "a.ndjson and 3 more". */
 static void files_text(const struct screen *s, const struct diff_view *v, int side, char *buf, size_t size)
 {
+	const int width = s->width / 2 - 14;
+	const char *path = v->files[side][0], *last = strrchr(path, '/');
 	char name[CELL_BYTES];
 
-	text_fit(name, sizeof(name), v->files[side][0], s->width / 2 - 14, s->utf8);
+	text_fit(name, sizeof(name), last && (int)strlen(path) > width ? last + 1 : path, width, s->utf8);
 	if (v->files_len[side] > 1)
 		snprintf(buf, size, "%s and %d more", name, v->files_len[side] - 1);
 	else
