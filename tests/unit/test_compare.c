@@ -66,19 +66,24 @@ struct noise {
 	double runs; /* by which whole recordings differ, of the logarithm */
 };
 
-static const struct noise noises[] = { /* deviations of 5 to 15 %, that last for seconds to some ten seconds */
-	{"steady", {.keeps = 0, .deviation = 0.1}, {.keeps = 0, .deviation = 0.05}, .spread = 0.4},
-	{"wandering load", {.keeps = 0.9, .deviation = 0.15}, {.keeps = 0.8, .deviation = 0.1}, .spread = 0.5},
-	{"bursts", {.keeps = 0.5, .deviation = 0.1, .burst = 0.2}, {.keeps = 0.5, .deviation = 0.1, .burst = 0.1}, .spread = 0.6},
-	{"slow drift", {.keeps = 0.9, .deviation = 0.1, .drift = 0.05}, {.keeps = 0.9, .deviation = 0.1, .drift = 0.05}, .spread = 0.5},
-	{"long memory", {.keeps = 0.95, .deviation = 0.1}, {.keeps = 0.95, .deviation = 0.1}, .spread = 0.5},
+static const struct noise noises[] = {
+        /* deviations of 5 to 15 %, that last for seconds to some ten seconds */
+        {"steady", {.keeps = 0, .deviation = 0.1}, {.keeps = 0, .deviation = 0.05}, .spread = 0.4},
+        {"wandering load", {.keeps = 0.9, .deviation = 0.15}, {.keeps = 0.8, .deviation = 0.1}, .spread = 0.5},
+        {"bursts", {.keeps = 0.5, .deviation = 0.1, .burst = 0.2}, {.keeps = 0.5, .deviation = 0.1, .burst = 0.1},
+                .spread = 0.6},
+        {"slow drift", {.keeps = 0.9, .deviation = 0.1, .drift = 0.05}, {.keeps = 0.9, .deviation = 0.1, .drift = 0.05},
+                .spread = 0.5},
+        {"long memory", {.keeps = 0.95, .deviation = 0.1}, {.keeps = 0.95, .deviation = 0.1}, .spread = 0.5},
 };
 /* More than a comparison can see through: it must not say that it does. */
 static const struct noise rough[] = {
-	{"wide", {.keeps = 0.95, .deviation = 0.4}, {.keeps = 0.95, .deviation = 0.3}, .spread = 1},
-	{"rare bursts", {.keeps = 0.5, .deviation = 0.2, .burst = 0.03}, {.keeps = 0.5, .deviation = 0.2, .burst = 0.03}, .spread = 0.8},
-	{"drift", {.keeps = 0.9, .deviation = 0.1, .drift = 0.3}, {.keeps = 0.9, .deviation = 0.1, .drift = 0.3}, .spread = 0.5},
-	{"long memory", {.keeps = 0.98, .deviation = 0.15}, {.keeps = 0.98, .deviation = 0.15}, .spread = 0.5},
+        {"wide", {.keeps = 0.95, .deviation = 0.4}, {.keeps = 0.95, .deviation = 0.3}, .spread = 1},
+        {"rare bursts", {.keeps = 0.5, .deviation = 0.2, .burst = 0.03}, {.keeps = 0.5, .deviation = 0.2, .burst = 0.03},
+                .spread = 0.8},
+        {"drift", {.keeps = 0.9, .deviation = 0.1, .drift = 0.3}, {.keeps = 0.9, .deviation = 0.1, .drift = 0.3},
+                .spread = 0.5},
+        {"long memory", {.keeps = 0.98, .deviation = 0.15}, {.keeps = 0.98, .deviation = 0.15}, .spread = 0.5},
 };
 #define ROUGH (sizeof(rough) / sizeof(*rough))
 #define NOISES (sizeof(noises) / sizeof(*noises))
@@ -101,7 +106,8 @@ struct change { /* true */
 	double failing; /* share of calls */
 };
 
-static void interval_make(struct agent_data *d, const struct noise *n, double busy, double slow, double rss, const struct change *c)
+static void interval_make(
+        struct agent_data *d, const struct noise *n, double busy, double slow, double rss, const struct change *c)
 {
 	struct peer_data *p;
 
@@ -119,13 +125,18 @@ static void interval_make(struct agent_data *d, const struct noise *n, double bu
 	calls(&p->metrics, 4 * busy, 2e7 * slow * c->time, n->spread, 0.005 + c->failing);
 }
 
-static struct compare_side *side_add(struct compare_side *side, const char *name, const struct noise *noise, int intervals, const struct change *change)
+static struct compare_side *side_add(
+        struct compare_side *side, const char *name, const struct noise *noise, int intervals, const struct change *change)
 {
 	struct compare_side *s = side ? side : compare_side_new();
 	struct agent_info info = {.id = 1, .name = (char *)name, .cmdline = "", .cgroup = ""};
 	const struct agent_info *infos[] = {&info};
 	struct recording_agent total = {.info = info, .total = {.id = 1, .observed_s = intervals}};
-	struct recording r = {.header = {.interval_s = 1, .host = {.cpus = 4}}, .agents = &total, .agents_len = 1, .intervals = (uint64_t)intervals, .duration_s = intervals};
+	struct recording r = {.header = {.interval_s = 1, .host = {.cpus = 4}},
+	        .agents = &total,
+	        .agents_len = 1,
+	        .intervals = (uint64_t)intervals,
+	        .duration_s = intervals};
 	struct wander load, peer;
 	double rss = 200 * MIB, run_load = exp(noise->runs * normal()), run_time = exp(noise->runs * normal());
 
@@ -136,7 +147,8 @@ static struct compare_side *side_add(struct compare_side *side, const char *name
 	for (int i = 0; i < intervals; i++) {
 		struct agent_data d = {.id = 1, .alive = true, .observed_s = 1};
 		const struct agent_data *agents[] = {&d};
-		struct interval_data data = {.seq = (uint64_t)i, .start_s = i, .end_s = i + 1, .agents = agents, .infos = infos, .agents_len = 1};
+		struct interval_data data = {
+		        .seq = (uint64_t)i, .start_s = i, .end_s = i + 1, .agents = agents, .infos = infos, .agents_len = 1};
 		double at = (double)i / intervals;
 
 		rss = 0.97 * rss + 0.03 * 200 * MIB * (1 + 0.1 * normal());
@@ -200,8 +212,8 @@ static void test_known_changes(void **state)
 		for (size_t n = 0; n < NOISES; n++)
 			for (int i = 0; i < PAIRS; i++)
 				pair_tally(&t[c], &noises[n], 1, SECONDS, &change);
-		printf("change %2.0f %%: %d of %d rows degraded, in %d of %d pairs; %d improved\n", 100 * changes[c], t[c].degraded, t[c].rows,
-			t[c].pairs_degraded, t[c].pairs, t[c].improved);
+		printf("change %2.0f %%: %d of %d rows degraded, in %d of %d pairs; %d improved\n", 100 * changes[c],
+		        t[c].degraded, t[c].rows, t[c].pairs_degraded, t[c].pairs, t[c].improved);
 		assert_int_equal(t[c].improved, 0);
 		assert_true(t[c].rows > 15 * t[c].pairs);
 	}
@@ -235,14 +247,16 @@ static void test_rough_noise(void **state)
 	for (size_t n = 0; n < ROUGH; n++)
 		for (int i = 0; i < 15; i++)
 			pair_tally(&t, &rough[n], 1, i % 2 ? 300 : 900, &none);
-	printf("rough noise: %d of %d rows degraded, %d improved, in %d of %d pairs\n", t.degraded, t.rows, t.improved, t.pairs_degraded, t.pairs);
+	printf("rough noise: %d of %d rows degraded, %d improved, in %d of %d pairs\n", t.degraded, t.rows, t.improved,
+	        t.pairs_degraded, t.pairs);
 	assert_true(t.degraded * 100 <= t.rows);
 }
 
 /* Whole recordings differ by 15 %: with several a side that is seen, and what is more than that is found. */
 static void test_noise_between_recordings(void **state)
 {
-	const struct noise noise = {"runs", {.keeps = 0.5, .deviation = 0.1}, {.keeps = 0.5, .deviation = 0.1}, .spread = 0.5, .runs = 0.15};
+	const struct noise noise = {
+	        "runs", {.keeps = 0.5, .deviation = 0.1}, {.keeps = 0.5, .deviation = 0.1}, .spread = 0.5, .runs = 0.15};
 	const struct change none = {1, 1, 0}, much = {2.5, 2.5, 0.1};
 	struct tally one = {0}, several = {0}, found = {0};
 
@@ -254,8 +268,9 @@ static void test_noise_between_recordings(void **state)
 		if (i < 10)
 			pair_tally(&found, &noise, 4, 200, &much);
 	}
-	printf("noise between recordings: %d of %d rows wrong of one a side, %d of %d of four; %d of %d found of four\n", one.degraded + one.improved,
-		one.rows, several.degraded + several.improved, several.rows, found.degraded, found.rows);
+	printf("noise between recordings: %d of %d rows wrong of one a side, %d of %d of four; %d of %d found of four\n",
+	        one.degraded + one.improved, one.rows, several.degraded + several.improved, several.rows, found.degraded,
+	        found.rows);
 	assert_true((several.degraded + several.improved) * 100 <= several.rows);
 	assert_true(found.degraded * 100 >= 95 * found.rows);
 }
@@ -263,7 +278,8 @@ static void test_noise_between_recordings(void **state)
 static void test_same_files_same_verdict(void **state)
 {
 	const struct change none = {1, 1, 0}, more = {1.3, 1.5, 0.02};
-	struct compare_side *base = side_add(NULL, "agent", &noises[1], 100, &none), *new = side_add(NULL, "agent", &noises[1], 100, &more);
+	struct compare_side *base = side_add(NULL, "agent", &noises[1], 100, &none),
+	                    *new = side_add(NULL, "agent", &noises[1], 100, &more);
 	struct comparisons *a, *b, *back;
 
 	(void)state;
@@ -303,18 +319,21 @@ static bool warned(const struct comparisons *c, const char *text)
 }
 
 /* A recording of one interval, whose figures the test sets. */
-static struct compare_side *side_of(struct compare_side *s, const char *name, struct agent_data *d, int intervals, const struct header_data *h)
+static struct compare_side *side_of(
+        struct compare_side *s, const char *name, struct agent_data *d, int intervals, const struct header_data *h)
 {
 	struct agent_info info = {.id = 1, .name = (char *)name, .cmdline = "", .cgroup = ""};
 	const struct agent_info *infos[] = {&info};
 	const struct agent_data *agents[] = {d};
 	struct recording_agent total = {.info = info, .total = {.id = 1, .observed_s = intervals}};
-	struct recording r = {.header = *h, .agents = &total, .agents_len = 1, .intervals = (uint64_t)intervals, .duration_s = intervals};
+	struct recording r = {
+	        .header = *h, .agents = &total, .agents_len = 1, .intervals = (uint64_t)intervals, .duration_s = intervals};
 
 	s = s ? s : compare_side_new();
 	assert_int_equal(compare_side_begin(s), 0);
 	for (int i = 0; i < intervals; i++) {
-		struct interval_data data = {.seq = (uint64_t)i, .start_s = i, .end_s = i + 1, .agents = agents, .infos = infos, .agents_len = 1};
+		struct interval_data data = {
+		        .seq = (uint64_t)i, .start_s = i, .end_s = i + 1, .agents = agents, .infos = infos, .agents_len = 1};
 
 		assert_int_equal(compare_side_interval(s, &data), 0);
 	}
@@ -325,7 +344,8 @@ static struct compare_side *side_of(struct compare_side *s, const char *name, st
 static void test_unlike_recordings(void **state)
 {
 	struct agent_data d = {.id = 1, .alive = true, .observed_s = 1};
-	struct header_data there = {.interval_s = 1, .host = {.cpus = 2}}, other = {.interval_s = 0.5, .host = {.cpus = 8}, .probes_len = 1};
+	struct header_data there = {.interval_s = 1, .host = {.cpus = 2}},
+	                   other = {.interval_s = 0.5, .host = {.cpus = 8}, .probes_len = 1};
 	struct compare_side *base, *new, *none = compare_side_new();
 	const struct compare_agents pair = {"left", "right"}, missing = {"left", "nobody"};
 	const struct recording empty = {.header = there};
@@ -341,11 +361,13 @@ static void test_unlike_recordings(void **state)
 	new = side_of(NULL, "right", &d, 40, &other);
 	assert_int_equal(compare(base, new, &compare_defaults, NULL, &c), 0);
 	assert_int_equal(c->len, 0);
-	assert_true(warned(c, "agent left is in the base recording only") && warned(c, "agent right is in the new recording only"));
+	assert_true(
+	        warned(c, "agent left is in the base recording only") && warned(c, "agent right is in the new recording only"));
 	comparisons_free(c);
 	assert_int_equal(compare(base, new, &compare_defaults, &missing, &c), -ENOENT);
 	assert_int_equal(compare(base, new, &compare_defaults, &pair, &c), 0);
-	assert_true(warned(c, "hosts of 2 and 8 CPUs") && warned(c, "intervals of 1 s and of 0.5 s") && warned(c, "probe sched") && warned(c, "4 times as long"));
+	assert_true(warned(c, "hosts of 2 and 8 CPUs") && warned(c, "intervals of 1 s and of 0.5 s") &&
+	            warned(c, "probe sched") && warned(c, "4 times as long"));
 	row = row_of(c, "", MEASURE_CPU);
 	assert_int_equal(row->verdict, VERDICT_INSUFFICIENT);
 	assert_string_equal(row->why, "new: probe sched was off");
@@ -438,15 +460,15 @@ static void test_student(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_student),
-		cmocka_unit_test(test_measures),
-		cmocka_unit_test(test_blocks_keep_all),
-		cmocka_unit_test(test_unlike_recordings),
-		cmocka_unit_test(test_same_files_same_verdict),
-		cmocka_unit_test(test_known_changes),
-		cmocka_unit_test(test_changes_of_one_and_a_half_limits),
-		cmocka_unit_test(test_rough_noise),
-		cmocka_unit_test(test_noise_between_recordings),
+	        cmocka_unit_test(test_student),
+	        cmocka_unit_test(test_measures),
+	        cmocka_unit_test(test_blocks_keep_all),
+	        cmocka_unit_test(test_unlike_recordings),
+	        cmocka_unit_test(test_same_files_same_verdict),
+	        cmocka_unit_test(test_known_changes),
+	        cmocka_unit_test(test_changes_of_one_and_a_half_limits),
+	        cmocka_unit_test(test_rough_noise),
+	        cmocka_unit_test(test_noise_between_recordings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

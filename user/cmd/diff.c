@@ -46,12 +46,12 @@ static int help(void)
 	       "  --width N          columns, %d to %d (else the terminal's, COLUMNS, or 80)\n"
 	       "  -h, --help         this text\n\n"
 	       "Measures, with their limits:\n",
-		TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX);
+	        TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX);
 	for (int i = 0; i < MEASURE_COUNT; i++) {
 		const struct measure_info *m = &measure_infos[i];
 
 		printf("  %-14s %3g %-7s%s\n", m->name, compare_limit(&compare_defaults, (enum measure_id)i) * 100,
-			m->group == GROUP_ERRORS ? "points" : "%", m->help);
+		        m->group == GROUP_ERRORS ? "points" : "%", m->help);
 	}
 	printf("\nExit status: 0 done; 1 something is degraded; 2 usage, or a file that can't be read;\n"
 	       "4 no such agent; 5 OUT could not be written.\n");
@@ -82,7 +82,8 @@ static int limit_unknown(const char *name)
 			names[n++] = measure_infos[i].name;
 	for (int i = 0; i < n; i++)
 		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "", names[i]);
-	log_err(0, "--limit: nothing is called '%s'%s; there are %s", name, name_hint(name, names, n, hint, sizeof(hint)), list);
+	log_err(0, "--limit: nothing is called '%s'%s; there are %s", name, name_hint(name, names, n, hint, sizeof(hint)),
+	        list);
 	return EXIT_USAGE;
 }
 
@@ -130,7 +131,7 @@ static int agent_parse(const char *text, struct diff_options *o)
 		return log_err(-ENOMEM, "cannot start"), EXIT_USAGE;
 	new = strchr(o->agent, '=');
 	if (new)
-		*new++ = '\0';
+		*new ++ = '\0';
 	o->agents = (struct compare_agents){o->agent, new ? new : o->agent};
 	return -1;
 }
@@ -173,17 +174,17 @@ static int check(const struct diff_options *o, int plain)
 static int parse(int argc, char **argv, struct diff_options *o)
 {
 	static const struct option rows[] = {
-		{"base", no_argument, NULL, 'B'},
-		{"new", no_argument, NULL, 'N'},
-		{"limit", required_argument, NULL, 'l'},
-		{"agent", required_argument, NULL, 'a'},
-		{"all", no_argument, NULL, 'A'},
-		{"json", no_argument, NULL, 'j'},
-		{"junit", required_argument, NULL, 'u'},
-		{"force", no_argument, NULL, 'f'},
-		{"width", required_argument, NULL, 'w'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
+	        {"base", no_argument, NULL, 'B'},
+	        {"new", no_argument, NULL, 'N'},
+	        {"limit", required_argument, NULL, 'l'},
+	        {"agent", required_argument, NULL, 'a'},
+	        {"all", no_argument, NULL, 'A'},
+	        {"json", no_argument, NULL, 'j'},
+	        {"junit", required_argument, NULL, 'u'},
+	        {"force", no_argument, NULL, 'f'},
+	        {"width", required_argument, NULL, 'w'},
+	        {"help", no_argument, NULL, 'h'},
+	        {0},
 	};
 	int c, side = -1, plain = 0, status = -1;
 	bool named = false;
@@ -222,7 +223,8 @@ static int parse(int argc, char **argv, struct diff_options *o)
 			break;
 		case 'w':
 			if (parse_int(optarg, TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX, &width)) {
-				log_err(0, "--width %s: want a number from %d to %d", optarg, TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX);
+				log_err(0, "--width %s: want a number from %d to %d", optarg, TERMINAL_WIDTH_MIN,
+				        TERMINAL_WIDTH_MAX);
 				return EXIT_USAGE;
 			}
 			o->width = (int)width;
@@ -266,7 +268,8 @@ static void *read_side(void *ctx)
 		if (!r->err)
 			r->err = compare_side_end(r->side, recording);
 		if (!r->err && *recording->note)
-			snprintf(r->notes + strlen(r->notes), sizeof(r->notes) - strlen(r->notes), "%.500s: %.256s\n", r->path, recording->note);
+			snprintf(r->notes + strlen(r->notes), sizeof(r->notes) - strlen(r->notes), "%.500s: %.256s\n", r->path,
+			        recording->note);
 		recording_free(recording);
 	}
 	return NULL;

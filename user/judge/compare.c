@@ -28,8 +28,8 @@
 const char *const verdict_names[VERDICT_COUNT] = {"improved", "stable", "degraded", "insufficient data"};
 
 const struct compare_limits compare_defaults = {
-	.limit = {[GROUP_CPU] = 0.10, [GROUP_MEMORY] = 0.10, [GROUP_TIME] = 0.20, [GROUP_ERRORS] = 0.01},
-	.false_rate = 0.01,
+        .limit = {[GROUP_CPU] = 0.10, [GROUP_MEMORY] = 0.10, [GROUP_TIME] = 0.20, [GROUP_ERRORS] = 0.01},
+        .false_rate = 0.01,
 };
 
 double compare_limit(const struct compare_limits *limits, enum measure_id measure)
@@ -147,10 +147,10 @@ static const char *side_insufficient(struct work *w, const struct figure *f, int
 		return keep(w, "%s: none", side_names[side]);
 	if (counts_values(f) && f->n < values_needed(f))
 		return keep(w, "%s: %llu values, %llu are needed", side_names[side], (unsigned long long)f->n,
-			(unsigned long long)values_needed(f));
+		        (unsigned long long)values_needed(f));
 	if (f->columns_full < BLOCKS_MIN)
 		return keep(w, "%s: in %d interval%s only, %d are needed", side_names[side], f->columns_full,
-			f->columns_full == 1 ? "" : "s", BLOCKS_MIN);
+		        f->columns_full == 1 ? "" : "s", BLOCKS_MIN);
 	return NULL;
 }
 
@@ -229,7 +229,8 @@ static int row_spread(struct work *w, struct comparison *row, const struct figur
 	return 0;
 }
 
-static int measure_compare(struct work *w, const char *agents[2], const char *agent, enum measure_of of, const char *subject, enum measure_id id)
+static int measure_compare(
+        struct work *w, const char *agents[2], const char *agent, enum measure_of of, const char *subject, enum measure_id id)
 {
 	struct figure f[2] = {0};
 	struct comparison *row = NULL;
@@ -240,13 +241,25 @@ static int measure_compare(struct work *w, const char *agents[2], const char *ag
 	if (!err && !(isnan(f[0].value) && isnan(f[1].value)))
 		row = row_add(w);
 	if (row) {
-		*row = (struct comparison){.agent = agent, .measure = id, .verdict = VERDICT_STABLE, .base = f[0].value,
-			.new = f[1].value, .change = NAN, .low = NAN, .high = NAN, .p = NAN, .base_n = f[0].n, .new_n = f[1].n};
+		*row = (struct comparison){.agent = agent,
+		        .measure = id,
+		        .verdict = VERDICT_STABLE,
+		        .base = f[0].value,
+		        .new = f[1].value,
+		        .change = NAN,
+		        .low = NAN,
+		        .high = NAN,
+		        .p = NAN,
+		        .base_n = f[0].n,
+		        .new_n = f[1].n};
 		snprintf(row->subject, sizeof(row->subject), "%s", subject);
 		if (measure_infos[id].group == GROUP_ERRORS)
 			row->change = row->new - row->base;
 		else
-			row->change = row->base > 0 ? row->new / row->base - 1 : row->new > 0 ? INFINITY : row->new == 0 ? 0 : NAN;
+			row->change = row->base > 0   ? row->new / row->base - 1
+			              : row->new > 0  ? INFINITY
+			              : row->new == 0 ? 0
+			                              : NAN;
 		for (int side = 0; side < 2 && !row->why; side++)
 			row->why = side_insufficient(w, &f[side], side);
 		if (row->why)
@@ -370,8 +383,12 @@ static int findings_compare(struct work *w, const char *agents[2])
 			return -ENOMEM;
 		w->c->findings = more;
 		more += w->c->findings_len++;
-		*more = (struct comparison_finding){.agent = keep(w, "%s", agents[1]), .in_base = base.finding, .in_new = new.finding,
-			.unjudged = !base.finding ? base.unjudged : !new.finding ? new.unjudged : NULL};
+		*more = (struct comparison_finding){.agent = keep(w, "%s", agents[1]),
+		        .in_base = base.finding,
+		        .in_new = new.finding,
+		        .unjudged = !base.finding  ? base.unjudged
+		                    : !new.finding ? new.unjudged
+		                                   : NULL};
 		if (base.finding)
 			more->base = *base.finding;
 		if (new.finding)
@@ -385,7 +402,7 @@ static int findings_compare(struct work *w, const char *agents[2])
 static void warn_run(struct work *w, const struct run *r, int side, int n)
 {
 	const char *which = w->side[side]->len > 1 ? keep(w, "%s recording %d", side_names[side], n + 1)
-						   : keep(w, "the %s recording", side_names[side]);
+	                                           : keep(w, "the %s recording", side_names[side]);
 
 	if (!r->intervals)
 		warnf(w, "%s has no intervals", which);
@@ -395,7 +412,8 @@ static void warn_run(struct work *w, const struct run *r, int side, int n)
 		warnf(w, "%s misses intervals", which);
 	for (int p = 0; p < PROBE_COUNT; p++)
 		if (r->probes_reduced & 1U << p)
-			warnf(w, "%s: the budget reduced the detail of probe %s for a part of the time", which, probe_infos[p].name);
+			warnf(w, "%s: the budget reduced the detail of probe %s for a part of the time", which,
+			        probe_infos[p].name);
 }
 
 static void warn_unlike(struct work *w)
@@ -415,7 +433,8 @@ static void warn_unlike(struct work *w)
 			if (!cpus && r->cpus != first->cpus)
 				warnf(w, "made on hosts of %d and %d CPUs", first->cpus, r->cpus);
 			if (!interval && fabs(r->interval_s - first->interval_s) > 1e-6)
-				warnf(w, "intervals of %g s and of %g s: peaks within an interval are not alike", first->interval_s, r->interval_s);
+				warnf(w, "intervals of %g s and of %g s: peaks within an interval are not alike",
+				        first->interval_s, r->interval_s);
 			cpus = cpus || r->cpus != first->cpus;
 			interval = interval || fabs(r->interval_s - first->interval_s) > 1e-6;
 			probes |= r->probes_off ^ first->probes_off;
@@ -442,10 +461,10 @@ static void warn_agents(struct work *w, const char *agents[2])
 	for (int side = 0; side < 2; side++)
 		if (!runs[side])
 			warnf(w, "agent %s is in the %s recording%s only", agents[1 - side], side_names[1 - side],
-				w->side[1 - side]->len > 1 ? "s" : "");
+			        w->side[1 - side]->len > 1 ? "s" : "");
 	if (runs[0] && runs[1] && processes[0] * runs[1] != processes[1] * runs[0])
-		warnf(w, "agent %s: %.3g of that name in a base recording, %.3g in a new one; figures are the mean of one", agents[1],
-			(double)processes[0] / runs[0], (double)processes[1] / runs[1]);
+		warnf(w, "agent %s: %.3g of that name in a base recording, %.3g in a new one; figures are the mean of one",
+		        agents[1], (double)processes[0] / runs[0], (double)processes[1] / runs[1]);
 }
 
 /* ---- all of it ---- */
@@ -463,7 +482,8 @@ static void verdicts(struct work *w, double *p)
 		struct comparison *row = &w->c->rows[i];
 
 		if (row->verdict != VERDICT_INSUFFICIENT && row->p <= kept && row->p < 1 - CONFIDENCE)
-			row->verdict = (row->change > 0) == measure_infos[row->measure].more_is_better ? VERDICT_IMPROVED : VERDICT_DEGRADED;
+			row->verdict = (row->change > 0) == measure_infos[row->measure].more_is_better ? VERDICT_IMPROVED
+			                                                                               : VERDICT_DEGRADED;
 		w->c->counts[row->verdict]++;
 	}
 }
@@ -471,7 +491,7 @@ static void verdicts(struct work *w, double *p)
 static int row_order(const void *a, const void *b)
 {
 	static const int rank[VERDICT_COUNT] = {
-		[VERDICT_DEGRADED] = 0, [VERDICT_IMPROVED] = 1, [VERDICT_INSUFFICIENT] = 2, [VERDICT_STABLE] = 3};
+	        [VERDICT_DEGRADED] = 0, [VERDICT_IMPROVED] = 1, [VERDICT_INSUFFICIENT] = 2, [VERDICT_STABLE] = 3};
 	const struct comparison *x = a, *y = b;
 	double of_x = isnan(x->change) ? -1 : fabs(x->change), of_y = isnan(y->change) ? -1 : fabs(y->change);
 	int by = rank[x->verdict] - rank[y->verdict];
@@ -539,8 +559,8 @@ static int agents_compare(struct work *w, const struct compare_agents *agents)
 	return err;
 }
 
-int compare(const struct compare_side *base, const struct compare_side *new, const struct compare_limits *limits, const struct compare_agents *agents,
-	struct comparisons **ret)
+int compare(const struct compare_side *base, const struct compare_side *new, const struct compare_limits *limits,
+        const struct compare_agents *agents, struct comparisons **ret)
 {
 	struct comparisons *c = calloc(1, sizeof(*c));
 	struct owner *owner = calloc(1, sizeof(*owner));

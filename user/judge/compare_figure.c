@@ -39,8 +39,8 @@ struct column {
 };
 
 /* The blocks in which the agent was there. */
-static int columns_init(struct figure *f, const struct compare_side *s, const char *name, enum measure_of of, const char *subject,
-	struct column **ret)
+static int columns_init(struct figure *f, const struct compare_side *s, const char *name, enum measure_of of,
+        const char *subject, struct column **ret)
 {
 	struct column *c = calloc((size_t)s->len * BLOCKS + LANES, sizeof(*c));
 
@@ -150,8 +150,7 @@ static int values_init(struct figure *f, const struct column *c)
 		metrics[wanted] = k->value[v];
 		for (int i = 0; i < f->columns; i++)
 			if (c[i].series)
-				f->values[wanted * f->columns + i] =
-					c[i].series->values[c[i].block * k->values_len + v];
+				f->values[wanted * f->columns + i] = c[i].series->values[c[i].block * k->values_len + v];
 		wanted++;
 	}
 	f->values_len = wanted;
@@ -278,7 +277,7 @@ static int figure_values(struct figure *f)
 }
 
 int figure_init(struct figure *f, const struct compare_side *s, const char *name, enum measure_of of, const char *subject,
-	enum measure_id id, struct metric_set *scratch)
+        enum measure_id id, struct metric_set *scratch)
 {
 	_cleanup_free_ struct column *c = NULL;
 	int err;
@@ -349,7 +348,8 @@ static double correlation(const struct figure *f, bool absolute, float *weight)
 		return 0;
 	n = len;
 	r = products / squares;
-	r = n >= 12 ? (r * n + 1) / (n - 4) : r + 1 / n; /* it comes out too low by (1 + 4 r) / n: F. H. C. Marriott and J. A. Pope, "Bias in the estimation of autocorrelations", Biometrika 41 (1954) */
+	r = n >= 12 ? (r * n + 1) / (n - 4)
+	            : r + 1 / n; /* it comes out too low by (1 + 4 r) / n: F. H. C. Marriott and J. A. Pope, "Bias in the estimation of autocorrelations", Biometrika 41 (1954) */
 	return r < 0 ? 0 : r > CORRELATION_MAX ? CORRELATION_MAX : r;
 }
 

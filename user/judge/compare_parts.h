@@ -99,7 +99,7 @@ struct figure {
 
 /* The figure of the agent called name, or of its class or tool. What is there must be freed by figure_fini in any case. 0 or -ENOMEM. */
 int figure_init(struct figure *f, const struct compare_side *s, const char *name, enum measure_of of, const char *subject,
-	enum measure_id id, struct metric_set *scratch);
+        enum measure_id id, struct metric_set *scratch);
 void figure_fini(struct figure *f);
 
 /* How a figure would vary. */

@@ -82,7 +82,8 @@ static void run_free(struct run *r, const struct measures *m)
 {
 	struct run_agent *a, *next;
 
-	HASH_ITER(hh, r->agents, a, next) {
+	HASH_ITER(hh, r->agents, a, next)
+	{
 		HASH_DEL(r->agents, a);
 		run_agent_free(a, m);
 	}
@@ -170,7 +171,7 @@ static struct run_agent *run_agent_new(struct run *r, const struct measures *m, 
 
 /* Agents keep their positions from interval to interval, mostly. */
 static struct run_agent *run_agent_at(
-	struct run *r, const struct measures *m, int position, int id, const struct agent_info *info)
+        struct run *r, const struct measures *m, int position, int id, const struct agent_info *info)
 {
 	struct run_agent *a = NULL;
 
@@ -241,7 +242,7 @@ static int series_pair(struct series *s, const struct kept *k, int to)
 		bool peak = metric_infos[k->value[i]].type == METRIC_PEAK;
 
 		*into = (struct kept_value){
-			peak ? (a->sum > b->sum ? a->sum : b->sum) : a->sum + b->sum, a->seconds + b->seconds};
+		        peak ? (a->sum > b->sum ? a->sum : b->sum) : a->sum + b->sum, a->seconds + b->seconds};
 	}
 	for (int i = 0; i < k->hists_len; i++) {
 		struct hist *into = &s->hists[to * k->hists_len + i], *a = &s->hists[2 * to * k->hists_len + i], swap;
@@ -367,7 +368,7 @@ static void unjudged_find(struct run_agent *a, const struct recording *r, const 
 	finding_input_watched(&in, &r->header, &r->observer);
 	for (int i = 0; i < FINDING_COUNT; i++) {
 		const char *why =
-			agent->info.merged > 1 ? "a sum of several agents" : finding_unjudged(&in, (enum finding_id)i);
+		        agent->info.merged > 1 ? "a sum of several agents" : finding_unjudged(&in, (enum finding_id)i);
 
 		if (a->processes == 1 || !a->unjudged[i])
 			a->unjudged[i] = why;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 const struct measure_info measure_infos[MEASURE_COUNT] = {
-#define MEASURE(id, name, expression, group, of, more_is_better, help)                                                             \
+#define MEASURE(id, name, expression, group, of, more_is_better, help)                                                         \
 	[MEASURE_##id] = {name, expression, GROUP_##group, OF_##of, more_is_better, help},
 #include "measures.def"
 #undef MEASURE

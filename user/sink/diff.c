@@ -32,6 +32,10 @@ const char *change_text(enum measure_id measure, double change, char buf[FIGURE_
 	else if (fabs(change) >= 9.995 && !points)
 		snprintf(buf, FIGURE_BYTES, "x %.*f", change < 99.5 ? 1 : 0, change + 1);
 	else
-		snprintf(buf, FIGURE_BYTES, points ? "%+.1f pt" : fabs(change) < 0.0995 ? "%+.1f %%" : "%+.0f %%", change * 100);
+		snprintf(buf, FIGURE_BYTES,
+		        points                  ? "%+.1f pt"
+		        : fabs(change) < 0.0995 ? "%+.1f %%"
+		                                : "%+.0f %%",
+		        change * 100);
 	return buf;
 }

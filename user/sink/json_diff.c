@@ -15,7 +15,10 @@ static json_t *row_json(const struct comparison *row, const struct compare_limit
 	if (info->of == OF_TOOL)
 		json_object_set_new(j, "tool", text_json(row->subject));
 	json_object_set_new(j, "measure", text_json(info->name));
-	json_object_set_new(j, "unit", text_json(info->group == GROUP_TIME ? "s" : info->group == GROUP_MEMORY ? "bytes" : "ratio"));
+	json_object_set_new(j, "unit",
+	        text_json(info->group == GROUP_TIME     ? "s"
+	                  : info->group == GROUP_MEMORY ? "bytes"
+	                                                : "ratio"));
 	json_object_set_new(j, "verdict", text_json(verdict_names[row->verdict]));
 	json_object_set_new(j, "base", number_json(row->base));
 	json_object_set_new(j, "new", number_json(row->new));
@@ -54,7 +57,10 @@ static json_t *finding_json(const struct comparison_finding *f)
 	json_object_set_new(j, "finding", text_json(info->name));
 	json_object_set_new(j, "title", text_json(info->title));
 	json_object_set_new(j, "change",
-		text_json(f->in_base && f->in_new ? "stays" : f->unjudged ? "unknown" : f->in_new ? "came" : "went"));
+	        text_json(f->in_base && f->in_new ? "stays"
+	                  : f->unjudged           ? "unknown"
+	                  : f->in_new             ? "came"
+	                                          : "went"));
 	if (f->in_base)
 		json_object_set_new(j, "base", cost_json(&f->base));
 	if (f->in_new)
@@ -67,7 +73,8 @@ static json_t *finding_json(const struct comparison_finding *f)
 int json_diff(FILE *out, const struct diff_view *v)
 {
 	static const char *const sides[2] = {"base", "new"};
-	json_t *j = json_object(), *rows = json_array(), *findings = json_array(), *warnings = json_array(), *counts = json_object();
+	json_t *j = json_object(), *rows = json_array(), *findings = json_array(), *warnings = json_array(),
+	       *counts = json_object();
 	int err;
 
 	for (int side = 0; side < 2; side++) {
@@ -78,7 +85,8 @@ int json_diff(FILE *out, const struct diff_view *v)
 		json_object_set_new(j, sides[side], files);
 	}
 	for (int i = 0; i < VERDICT_COUNT; i++)
-		json_object_set_new(counts, i == VERDICT_INSUFFICIENT ? "insufficient" : verdict_names[i], json_integer(v->c->counts[i]));
+		json_object_set_new(
+		        counts, i == VERDICT_INSUFFICIENT ? "insufficient" : verdict_names[i], json_integer(v->c->counts[i]));
 	for (int i = 0; i < v->c->len; i++)
 		json_array_append_new(rows, row_json(&v->c->rows[i], v->limits));
 	for (int i = 0; i < v->c->findings_len; i++)

@@ -47,12 +47,14 @@ static void put_number(FILE *out, const char *name, int n)
 
 static void put_change(FILE *out, const struct diff_view *v, const struct comparison *row)
 {
-	char base[FIGURE_BYTES], new[FIGURE_BYTES], change[FIGURE_BYTES], low[FIGURE_BYTES], high[FIGURE_BYTES], limit[FIGURE_BYTES], text[512];
+	char base[FIGURE_BYTES], new[FIGURE_BYTES], change[FIGURE_BYTES], low[FIGURE_BYTES], high[FIGURE_BYTES],
+	        limit[FIGURE_BYTES], text[512];
 
 	snprintf(text, sizeof(text), "%s: %s to %s, %s (95 %% interval: %s to %s; limit %s)", measure_infos[row->measure].help,
-		measure_text(row->measure, row->base, base), measure_text(row->measure, row->new, new),
-		change_text(row->measure, row->change, change), change_text(row->measure, row->low, low),
-		change_text(row->measure, row->high, high), change_text(row->measure, compare_limit(v->limits, row->measure), limit));
+	        measure_text(row->measure, row->base, base), measure_text(row->measure, row->new, new),
+	        change_text(row->measure, row->change, change), change_text(row->measure, row->low, low),
+	        change_text(row->measure, row->high, high),
+	        change_text(row->measure, compare_limit(v->limits, row->measure), limit));
 	put_text(out, text);
 }
 

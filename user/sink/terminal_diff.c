@@ -15,10 +15,10 @@ static const struct {
 	const char *title;
 	int style;
 } sections[VERDICT_COUNT] = {
-	[VERDICT_DEGRADED] = {"Degraded", STYLE_BAD},
-	[VERDICT_IMPROVED] = {"Improved", 32},
-	[VERDICT_INSUFFICIENT] = {"Insufficient data", STYLE_BOLD},
-	[VERDICT_STABLE] = {"Stable", STYLE_BOLD},
+        [VERDICT_DEGRADED] = {"Degraded", STYLE_BAD},
+        [VERDICT_IMPROVED] = {"Improved", 32},
+        [VERDICT_INSUFFICIENT] = {"Insufficient data", STYLE_BOLD},
+        [VERDICT_STABLE] = {"Stable", STYLE_BOLD},
 };
 
 static void cell_name(struct table *t, const struct screen *s, const char *name, int width)
@@ -50,14 +50,14 @@ static void cell_interval(struct table *t, const struct screen *s, const struct 
 static int print_rows(const struct screen *s, const struct diff_view *v, enum verdict verdict, int most, bool agents)
 {
 	static const struct table_column columns[] = {
-		{.title = "agent", .left = true, .flex = true},
-		{.title = "of", .left = true, .flex = true},
-		{.title = "measure", .left = true},
-		{.title = "base"},
-		{.title = "new"},
-		{.title = "change"},
-		{.title = "95 % interval", .drop = 1},
-		{.title = "why", .left = true, .clauses = true},
+	        {.title = "agent", .left = true, .flex = true},
+	        {.title = "of", .left = true, .flex = true},
+	        {.title = "measure", .left = true},
+	        {.title = "base"},
+	        {.title = "new"},
+	        {.title = "change"},
+	        {.title = "95 % interval", .drop = 1},
+	        {.title = "why", .left = true, .clauses = true},
 	};
 	struct table t;
 	int shown = 0;
@@ -163,19 +163,22 @@ static void print_notes(const struct screen *s, const struct diff_view *v)
 	}
 	para_begin(&p, s, "limits");
 	for (int g = 0; g < MEASURE_GROUPS; g++)
-		para_part(&p, "%s %g %s", measure_group_names[g], v->limits->limit[g] * 100, g == GROUP_ERRORS ? "points" : "%");
+		para_part(
+		        &p, "%s %g %s", measure_group_names[g], v->limits->limit[g] * 100, g == GROUP_ERRORS ? "points" : "%");
 	for (int i = 0; i < MEASURE_COUNT; i++)
 		if (v->limits->measure[i] > 0)
 			para_part(&p, "%s %g %s", measure_infos[i].name, v->limits->measure[i] * 100,
-				measure_infos[i].group == GROUP_ERRORS ? "points" : "%");
+			        measure_infos[i].group == GROUP_ERRORS ? "points" : "%");
 	para_end(&p);
 	if (v->c->recordings[0] == 1 || v->c->recordings[1] == 1) {
 		para_begin(&p, s, "sure");
 		para_text(&p, v->c->recordings[0] == v->c->recordings[1]
-				      ? "of these two runs: with one recording a side, what differs from run to run anyway can't be told "
-					"from a change. Several a side can: --base A1 A2 A3 --new B1 B2 B3"
-				      : "as far as one run shows on the side that has a single recording: what differs from run to run "
-					"anyway can't be told from a change there");
+		                      ? "of these two runs: with one recording a side, what differs from run to run anyway "
+		                        "can't be told "
+		                        "from a change. Several a side can: --base A1 A2 A3 --new B1 B2 B3"
+		                      : "as far as one run shows on the side that has a single recording: what differs from "
+		                        "run to run "
+		                        "anyway can't be told from a change there");
 		para_end(&p);
 	}
 }
@@ -219,8 +222,9 @@ int terminal_diff(FILE *out, const struct diff_view *v, const struct terminal_op
 		text_fit(fit, sizeof(fit), v->c->rows[0].agent, 60, s.utf8);
 		screen_line(&s, STYLE_NONE, "  agent %s", fit);
 	}
-	screen_line(&s, STYLE_NONE, "  %d degraded, %d improved, %d stable, %d of insufficient data", v->c->counts[VERDICT_DEGRADED],
-		v->c->counts[VERDICT_IMPROVED], v->c->counts[VERDICT_STABLE], v->c->counts[VERDICT_INSUFFICIENT]);
+	screen_line(&s, STYLE_NONE, "  %d degraded, %d improved, %d stable, %d of insufficient data",
+	        v->c->counts[VERDICT_DEGRADED], v->c->counts[VERDICT_IMPROVED], v->c->counts[VERDICT_STABLE],
+	        v->c->counts[VERDICT_INSUFFICIENT]);
 	if (!v->c->len)
 		screen_line(&s, STYLE_NONE, "  nothing to compare: no agent has data on both sides");
 	fputc('\n', out);
