@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Requests on their way to an OTLP/HTTP endpoint: a bounded queue, and a thread that compresses and sends what is in it, in order. What fails for the time being (no connection, no
- * answer in time, 429, 502, 503, 504) is tried again, at growing distances or when the endpoint asks for it; what is refused is dropped. When the queue is full the oldest
- * request goes: totals are cumulative, so that the newest says most. Nobody who puts waits for the endpoint.
+ * Requests on their way to an OTLP/HTTP endpoint, compressed: a sender (serve/sender.h), of which no connection, no answer in time, 429, 502, 503 and 504 are worth another attempt. Totals
+ * are cumulative, so that the newest request says most.
  */
 #ifndef STAKEOUT_SERVE_OTLP_SENDER_H
 #define STAKEOUT_SERVE_OTLP_SENDER_H
