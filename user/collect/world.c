@@ -772,6 +772,19 @@ static void interval_finish(struct world *w, uint64_t upto_ns, uint64_t now_ns)
 	w->holding = false;
 }
 
+const struct agent_data *const *world_peek(struct world *w, int *ret_len)
+{
+	w->interval_len = 0;
+	for (int i = 0; i < w->len; i++) {
+		if (!w->agents[i]->held_spoke)
+			continue;
+		w->interval_infos[w->interval_len] = &w->agents[i]->info;
+		w->interval[w->interval_len++] = &w->agents[i]->held;
+	}
+	*ret_len = w->interval_len;
+	return w->interval;
+}
+
 const struct agent_data *const *world_held(struct world *w, uint64_t now_ns, int *ret_len)
 {
 	if (w->holding)

@@ -108,6 +108,8 @@ const struct agent_info *const *world_interval_infos(const struct world *w);
 void world_next(struct world *w);
 /* Begins the next interval, with the one just closed held back. */
 void world_hold(struct world *w);
+/* The interval held back as it is by now, unresolved; right after world_hold(). Valid as world_held(). */
+const struct agent_data *const *world_peek(struct world *w, int *ret_len);
 /* The interval held back, by what is known at now_ns (all records up to it have been told). Valid until the next world_close_end(). */
 const struct agent_data *const *world_held(struct world *w, uint64_t now_ns, int *ret_len);
 /* All intervals so far, the one just closed included, with the matching infos. */

@@ -268,7 +268,11 @@ static int interval_end(struct session *s, bool last)
 	world_hold(s->world);
 	s->held = i;
 	s->held_until_ns = end_ns + (uint64_t)(hold_s * 1e9);
-	return 0;
+	if (!s->to->closed)
+		return 0;
+	i.agents = world_peek(s->world, &i.agents_len);
+	i.infos = world_interval_infos(s->world);
+	return told(s, s->to->closed(s->to->ctx, &i));
 }
 
 static int total_tell(struct session *s)

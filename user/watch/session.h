@@ -29,6 +29,9 @@ struct session_listener {
 	int (*agent)(void *ctx, const struct agent_info *a); /* came later; before the first interval that has it */
 	/* stacks: all so far, to which the agents' samples refer. An interval comes up to a second after its end: see world_hold(). */
 	int (*interval)(void *ctx, const struct interval_data *i, const struct stacks *stacks);
+	/* An interval at its end, at once; it comes again through interval(). What its waits were for is not known yet: ledgers, concurrency and critical paths are those of the
+	 * records so far, and so are the waits' histograms. Not of the last one. */
+	int (*closed)(void *ctx, const struct interval_data *i);
 	int (*total)(void *ctx, const struct interval_data *i, const struct agent_info *const *infos);
 	void (*progress)(void *ctx, const struct session_progress *p); /* at the end of an interval, at once */
 	/* SIGINT, SIGTERM or SIGHUP came. 1: the session ends well; 0: it goes on; negative errno. NULL: it ends. */
