@@ -24,6 +24,7 @@ void live_fini(struct live *l)
 	for (int i = 0; i < l->agents_len; i++)
 		live_agent_free(l->agents[i]);
 	free(l->agents);
+	live_alerts_reset(l);
 	live_init(l, l->keep_s);
 }
 
@@ -165,6 +166,56 @@ int live_interval(struct live *l, const struct interval_data *i)
 	return err;
 }
 
+void live_alerts_reset(struct live *l)
+{
+	for (int i = 0; i < l->alerts_len; i++) {
+		free(l->alerts[i].rule);
+		free(l->alerts[i].agent);
+		free(l->alerts[i].subject);
+	}
+	free(l->alerts);
+	l->alerts = NULL;
+	l->alerts_len = l->sinks_len = 0;
+}
+
+int live_alert_add(struct live *l, const char *rule, const char *agent, const char *subject, const char *severity)
+{
+	struct live_alert *grown = reallocarray(l->alerts, (size_t)l->alerts_len + 1, sizeof(*grown)), *a;
+
+	if (!grown)
+		return -ENOMEM;
+	l->alerts = grown;
+	a = &grown[l->alerts_len++];
+	*a = (struct live_alert){ strdup(rule), strdup(agent), strdup(subject), severity };
+	if (a->rule && a->agent && a->subject)
+		return 0;
+	free(a->rule);
+	free(a->agent);
+	free(a->subject);
+	l->alerts_len--;
+	return -ENOMEM;
+}
+
+int live_sink_add(struct live *l, const struct live_sink *s)
+{
+	if (l->sinks_len == LIVE_SINKS_MAX)
+		return -ENOSPC;
+	l->sinks[l->sinks_len++] = *s;
+	return 0;
+}
+
+static int alerts_copy(struct live *into, const struct live *from)
+{
+	int err = 0;
+
+	into->judged = from->judged;
+	for (int i = 0; i < from->alerts_len && !err; i++)
+		err = live_alert_add(into, from->alerts[i].rule, from->alerts[i].agent, from->alerts[i].subject, from->alerts[i].severity);
+	memcpy(into->sinks, from->sinks, sizeof(into->sinks));
+	into->sinks_len = from->sinks_len;
+	return err;
+}
+
 int live_copy(struct live *into, const struct live *from)
 {
 	int err = 0;
@@ -186,6 +237,8 @@ int live_copy(struct live *into, const struct live *from)
 		if (!err)
 			err = agent_data_merge(&copy->last, &a->last);
 	}
+	if (!err)
+		err = alerts_copy(into, from);
 	into->header = from->header;
 	into->now_s = from->now_s;
 	into->interval_s = from->interval_s;

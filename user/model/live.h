@@ -17,6 +17,17 @@ struct live_agent {
 	bool ended; /* no interval has it as alive any more */
 };
 
+struct live_alert { /* a rule that is missed now; strings are owned */
+	char *rule, *agent, *subject;
+	const char *severity; /* lent, static */
+};
+
+struct live_sink { /* of notices about them, since the beginning */
+	const char *name; /* lent, static */
+	uint64_t sent, dropped, queued;
+};
+#define LIVE_SINKS_MAX 8
+
 struct live {
 	struct header_data header; /* agents unset; see below */
 	struct live_agent **agents; /* in order of ids; those that ended longer than keep_s ago are forgotten */
@@ -27,6 +38,11 @@ struct live {
 	uint64_t forgotten; /* agents */
 	uint64_t unrecorded; /* intervals that could not be written into a recording, as the daemon counts them */
 	struct observer_data observer, observer_last; /* of all intervals, of the newest */
+	bool judged; /* by rules; the following are what came of it, as the daemon knows it */
+	struct live_alert *alerts;
+	int alerts_len;
+	struct live_sink sinks[LIVE_SINKS_MAX];
+	int sinks_len;
 	int cap;
 };
 
@@ -39,6 +55,10 @@ int live_agent(struct live *l, const struct agent_info *a);
 int live_interval(struct live *l, const struct interval_data *i);
 /* What `from` says now, into an empty one. It lends the header's probes. 0 or -ENOMEM: live_fini() in either case. */
 int live_copy(struct live *into, const struct live *from);
+/* No alerts and sinks, then those of now. 0, -ENOMEM, or -ENOSPC. */
+void live_alerts_reset(struct live *l);
+int live_alert_add(struct live *l, const char *rule, const char *agent, const char *subject, const char *severity);
+int live_sink_add(struct live *l, const struct live_sink *s);
 /* The agent with this id, or NULL. */
 struct live_agent *live_find(const struct live *l, int id);
 

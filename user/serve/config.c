@@ -36,6 +36,18 @@ struct raw_otlp {
 	char unused; /* headers are read from the file itself: libcyaml has no mappings of any keys */
 };
 
+struct raw_silence {
+#define KEY_SILENCE(key, ...) const char *key;
+#include "serve/config.def"
+};
+
+struct raw_alerts {
+#define KEY_ALERTS(key, ...) const char *key;
+#include "serve/config.def"
+	struct raw_silence *silences;
+	unsigned silences_count;
+};
+
 struct raw_config {
 #define KEY_WATCH(key, ...) const char *key;
 #include "serve/config.def"
@@ -46,6 +58,7 @@ struct raw_config {
 	struct raw_recordings *recordings;
 	struct raw_prometheus *prometheus;
 	struct raw_otlp *otlp;
+	struct raw_alerts *alerts;
 };
 
 #define SECTION_FLAGS (CYAML_FLAG_POINTER_NULL | CYAML_FLAG_OPTIONAL)
@@ -72,6 +85,18 @@ static const cyaml_schema_field_t otlp_fields[] = {
 	CYAML_FIELD_IGNORE("headers", CYAML_FLAG_OPTIONAL),
 	CYAML_FIELD_END
 };
+static const cyaml_schema_field_t silence_fields[] = {
+#define KEY_SILENCE(key, ...) TEXT_FIELD(silence, key)
+#include "serve/config.def"
+	CYAML_FIELD_END
+};
+static const cyaml_schema_value_t silence_value = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_silence, silence_fields) };
+static const cyaml_schema_field_t alerts_fields[] = {
+#define KEY_ALERTS(key, ...) TEXT_FIELD(alerts, key)
+#include "serve/config.def"
+	CYAML_FIELD_SEQUENCE("silences", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_alerts, silences, &silence_value, 0, CYAML_UNLIMITED),
+	CYAML_FIELD_END
+};
 static const cyaml_schema_value_t target_value = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_target, target_fields) };
 static const cyaml_schema_value_t text_value = { CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, CYAML_UNLIMITED) };
 static const cyaml_schema_field_t config_fields[] = {
@@ -83,6 +108,7 @@ static const cyaml_schema_field_t config_fields[] = {
 	CYAML_FIELD_MAPPING_PTR("recordings", SECTION_FLAGS, struct raw_config, recordings, recordings_fields),
 	CYAML_FIELD_MAPPING_PTR("prometheus", SECTION_FLAGS, struct raw_config, prometheus, prometheus_fields),
 	CYAML_FIELD_MAPPING_PTR("otlp", SECTION_FLAGS, struct raw_config, otlp, otlp_fields),
+	CYAML_FIELD_MAPPING_PTR("alerts", SECTION_FLAGS, struct raw_config, alerts, alerts_fields),
 	CYAML_FIELD_IGNORE("labels", CYAML_FLAG_OPTIONAL),
 	CYAML_FIELD_END
 };
@@ -127,6 +153,17 @@ static const struct key prometheus_keys[] = {
 };
 static const struct key otlp_keys[] = {
 #define KEY_OTLP(key, kind, member, min, max, help) KEY_ROW(otlp, config, key, kind, member, min, max)
+#include "serve/config.def"
+	{}
+};
+
+static const struct key alerts_keys[] = {
+#define KEY_ALERTS(key, kind, member, min, max, help) KEY_ROW(alerts, config, key, kind, member, min, max)
+#include "serve/config.def"
+	{}
+};
+static const struct key silence_keys[] = {
+#define KEY_SILENCE(key, kind, member, min, max, help) KEY_ROW(silence, silence, key, kind, member, min, max)
 #include "serve/config.def"
 	{}
 };
@@ -251,6 +288,52 @@ static int headers_take(const struct load *l, yaml_place mapping)
 	return 0;
 }
 
+static int silences_take(const struct load *l, yaml_place list)
+{
+	const struct raw_alerts *raw = l->o->raw->alerts;
+	struct config_alerts *a = &l->o->config.alerts;
+	int err = 0;
+
+	a->silences = calloc(raw->silences_count + 1, sizeof(*a->silences));
+	if (!a->silences)
+		return -ENOMEM;
+	for (unsigned i = 0; i < raw->silences_count && !err; i++) {
+		yaml_place at = yaml_file_entry(l->o->file, list, (int)i);
+
+		err = keys_take(l, "alerts.silences", silence_keys, at, &raw->silences[i], &a->silences[a->silences_len++]);
+		if (!err && !raw->silences[i].rule && !raw->silences[i].agent)
+			err = BLAME(l, at, "a silence needs rule or agent; '*' is any");
+	}
+	return err;
+}
+
+static int rules_take(const struct load *l, yaml_place at)
+{
+	struct config_alerts *a = &l->o->config.alerts;
+	char reason[512];
+	int err;
+
+	if (!a->rules) {
+		a->loaded = rules_default();
+		return a->loaded ? 0 : -ENOMEM;
+	}
+	err = rules_load(a->rules, &a->loaded, reason, sizeof(reason));
+	return err && err != -ENOMEM ? BLAME(l, yaml_file_key(l->o->file, at, "rules"), "alerts.rules: %s", reason) : err;
+}
+
+static int alerts_take(const struct load *l, yaml_place at)
+{
+	struct config_alerts *a = &l->o->config.alerts;
+	int err = keys_take(l, "alerts", alerts_keys, at, l->o->raw->alerts, &l->o->config);
+
+	a->on = at != 0;
+	if (!l->o->raw->alerts)
+		return a->on && !err ? rules_take(l, at) : err;
+	if (!err)
+		err = silences_take(l, yaml_file_key(l->o->file, at, "silences"));
+	return err ? err : rules_take(l, at);
+}
+
 static int pairs_check(const struct load *l, yaml_place root)
 {
 	struct config *c = &l->o->config;
@@ -275,6 +358,7 @@ static void defaults_set(struct config *c)
 	c->recordings = (struct config_recordings){ .rotate_s = 3600, .rotate_bytes = 256 << 20, .max_bytes = 1 << 30, .compress = true };
 	c->prometheus = (struct config_prometheus){ .max_series = 20000, .max_connections = 64, .timeout_s = 10 };
 	c->otlp = (struct config_otlp){ .file_bytes = 100 << 20, .interval_s = 10, .timeout_s = 10, .queue = 60 };
+	c->alerts = (struct config_alerts){ .command_user = "nobody", .command_timeout_s = 10, .resend_s = 60, .timeout_s = 10, .queue = 100, .repeat_s = 4 * 3600 };
 }
 
 static int config_take(const struct load *l)
@@ -300,6 +384,8 @@ static int config_take(const struct load *l)
 		err = keys_take(l, "otlp", otlp_keys, AT("otlp"), o->raw->otlp, &o->config);
 	if (!err)
 		err = headers_take(l, yaml_file_key(o->file, AT("otlp"), "headers"));
+	if (!err)
+		err = alerts_take(l, AT("alerts"));
 	if (!err)
 		err = labels_take(l, AT("labels"));
 #undef AT
@@ -430,6 +516,8 @@ void config_free(struct config *c)
 		free((void *)c->targets[i].pids);
 	free(c->targets);
 	free(c->labels);
+	rules_free(c->alerts.loaded);
+	free(c->alerts.silences);
 	for (char **h = o->headers; h && *h; h++)
 		free(*h);
 	free(o->headers);

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "judge/alerts.h"
+#include "judge/rule.h"
 #include "watch/options.h"
 
 struct config_recordings { /* section `recordings` */
@@ -40,6 +42,22 @@ struct config_otlp { /* section `otlp` */
 	uint64_t queue; /* requests kept while the endpoint is away; 60 */
 };
 
+struct config_alerts { /* section `alerts` */
+	bool on; /* the section is there */
+	const char *rules; /* file; NULL: those that come with the program */
+	struct rules *loaded; /* never NULL when on; whoever takes them away sets it NULL */
+	const char *file, *journal, *syslog, *webhook, *alertmanager; /* sinks; NULL: not asked for */
+	const char *command, *command_user; /* nobody */
+	double command_timeout_s; /* 10 */
+	double resend_s; /* to Alertmanager; 60 */
+	double timeout_s; /* of one request; 10 */
+	uint64_t queue; /* notices that a sink keeps while it is away; 100 */
+	double group_wait_s, repeat_s; /* 0; 4 h */
+	const char *state; /* file; NULL: by the environment */
+	struct silence *silences;
+	int silences_len;
+};
+
 struct config_label { /* section `labels`: of all that leaves this host */
 	const char *name, *value;
 };
@@ -52,6 +70,7 @@ struct config {
 	struct config_recordings recordings;
 	struct config_prometheus prometheus;
 	struct config_otlp otlp;
+	struct config_alerts alerts;
 	struct config_label *labels;
 	int labels_len;
 	void *owner; /* of all strings and lists */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/timestamp.h"
 #include "lib/util.h"
 #include "probe/targets.h"
 
@@ -240,6 +241,8 @@ int value_set(enum value_kind kind, const char *text, double min, double max, vo
 		return err;
 	case VALUE_BUDGET:
 		return budget_set(text, min, max, member, why, why_len);
+	case VALUE_TIME:
+		return timestamp_parse(text, member) ? wrong(why, why_len, "a date and a time with its zone, such as 2026-11-30T08:00:00Z") : 0;
 	case VALUE_PIDS:
 		return pids_set(text, min, max, (struct target_spec *)((char *)member - offsetof(struct target_spec, pids)), why, why_len);
 	default:

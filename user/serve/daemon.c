@@ -9,6 +9,7 @@
 
 #include "lib/log.h"
 #include "lib/util.h"
+#include "serve/alerting.h"
 #include "serve/notify.h"
 #include "serve/outputs.h"
 #include "serve/recordings.h"
@@ -23,6 +24,7 @@ struct daemon {
 	struct config **old; /* those that were in force before, as long as somebody uses them */
 	int old_len;
 	struct recordings *recordings; /* NULL: none are asked for */
+	struct alerting *alerting; /* NULL: no alerts are asked for */
 	struct session *session;
 	struct live live;
 	pthread_mutex_t lock;
@@ -30,6 +32,7 @@ struct daemon {
 	uint64_t watchdog_ns; /* 0: none */
 	uint64_t closed_ns; /* when the last interval was closed */
 	int watchdog_fd;
+	bool alerting_ailing; /* and that has been told */
 };
 
 static struct output_context context_of(const struct daemon *d)
@@ -77,6 +80,34 @@ static void recordings_tell(struct daemon *d, const struct interval_data *i, con
 	pthread_mutex_unlock(&d->lock);
 }
 
+/* What is told elsewhere may be told late; that rules are judged is not to end the daemon. */
+static void alerts_err(struct daemon *d, int err)
+{
+	if (err && !d->alerting_ailing)
+		log_err(err, "alerts");
+	d->alerting_ailing = err;
+}
+
+/* The page's alerts are those of now. */
+static int alerts_tell(struct daemon *d)
+{
+	int err;
+
+	pthread_mutex_lock(&d->lock);
+	err = alerting_tell(d->alerting, &d->live);
+	pthread_mutex_unlock(&d->lock);
+	return err;
+}
+
+static int on_closed(void *ctx, const struct interval_data *i)
+{
+	struct daemon *d = ctx;
+
+	if (d->alerting)
+		alerts_err(d, alerting_closed(d->alerting, i));
+	return 0;
+}
+
 static int on_interval(void *ctx, const struct interval_data *i, const struct stacks *stacks)
 {
 	struct daemon *d = ctx;
@@ -87,6 +118,11 @@ static int on_interval(void *ctx, const struct interval_data *i, const struct st
 	pthread_mutex_unlock(&d->lock);
 	if (d->recordings)
 		recordings_tell(d, i, stacks);
+	if (d->alerting) {
+		int failed = alerting_interval(d->alerting, i);
+
+		alerts_err(d, failed ? failed : alerts_tell(d));
+	}
 	if (!err)
 		outputs_interval(&d->outputs);
 	return live_err(err);
@@ -147,6 +183,26 @@ static int recordings_apply(struct daemon *d, const struct config *c)
 	return err ? log_err(0, "recordings: %s", why), err : 0;
 }
 
+static int alerts_apply(struct daemon *d, struct config *c)
+{
+	char why[512];
+	int err = 0;
+
+	if (!c->alerts.on) {
+		alerting_close(d->alerting);
+		d->alerting = NULL;
+		pthread_mutex_lock(&d->lock);
+		live_alerts_reset(&d->live);
+		d->live.judged = false;
+		pthread_mutex_unlock(&d->lock);
+	} else if (d->alerting) {
+		err = alerting_change(d->alerting, c, why, sizeof(why));
+	} else {
+		err = alerting_open(c, session_start_ns(d->session), &d->live.header, &d->alerting, why, sizeof(why));
+	}
+	return err ? log_err(0, "alerts: %s", why), err : 0;
+}
+
 static void targets_await(struct config *c)
 {
 	for (int i = 0; i < c->targets_len; i++)
@@ -179,7 +235,7 @@ static void config_replace(struct daemon *d, struct config *fresh)
 	c = context_of(d);
 	outputs_change(&d->outputs, &c);
 	for (int i = 0; i < d->old_len; i++)
-		if (d->old[i] == d->first || outputs_use(&d->outputs, d->old[i]))
+		if (d->old[i] == d->first || alerting_uses(d->alerting, d->old[i]) || outputs_use(&d->outputs, d->old[i]))
 			d->old[kept++] = d->old[i];
 		else
 			config_free(d->old[i]);
@@ -203,6 +259,7 @@ static void reload(struct daemon *d)
 		return;
 	}
 	recordings_apply(d, fresh);
+	alerts_apply(d, fresh);
 	config_replace(d, fresh);
 	if (*config_fixed(d->first, fresh, fixed, sizeof(fixed)))
 		log_warn("%s: read anew, but a restart is needed for changes of: %s", d->path, fixed);
@@ -244,14 +301,14 @@ static int session_start(struct daemon *d, const struct session_listener *l)
 static int run(struct daemon *d)
 {
 	const struct session_listener l = {
-		.ctx = d, .start = on_start, .agent = on_agent, .interval = on_interval, .progress = on_progress, .signal = on_signal
+		.ctx = d, .start = on_start, .agent = on_agent, .closed = on_closed, .interval = on_interval, .progress = on_progress, .signal = on_signal
 	};
 	struct output_context c = context_of(d);
 	int status = session_start(d, &l), err;
 
 	if (status)
 		return status;
-	if (recordings_apply(d, d->config) || outputs_open(&d->outputs, &c))
+	if (recordings_apply(d, d->config) || alerts_apply(d, d->config) || outputs_open(&d->outputs, &c))
 		return EXIT_OUTPUT;
 	d->closed_ns = clock_ns();
 	err = watchdog_start(d);
@@ -274,6 +331,7 @@ int daemon_run(const char *path)
 	status = run(&d);
 	outputs_close(&d.outputs);
 	recordings_close(d.recordings);
+	alerting_close(d.alerting);
 	session_free(d.session);
 	live_fini(&d.live);
 	cleanup_close(&d.watchdog_fd);

@@ -454,6 +454,32 @@ static void observer_put(struct prometheus_page *b)
 	page_family(b->page, NULL);
 }
 
+static void alerts_put(struct prometheus_page *b)
+{
+	const struct live *l = &b->live;
+	struct family f;
+
+	if (!l->judged)
+		return;
+	family_begin(b, &f, "alert_firing", FAMILY_GAUGE, "", "1 for each rule that is missed, by agent and subject (a peer, class or tool)");
+	for (int i = 0; i < l->alerts_len; i++) {
+		const struct live_alert *a = &l->alerts[i];
+		const struct prometheus_label labels[] = { { "rule", a->rule }, { "agent", a->agent }, { "subject", a->subject }, { "severity", a->severity } };
+
+		number_put(b, b->base, labels, ARRAY_SIZE(labels), COUNT(1));
+	}
+	family_begin(b, &f, "alert_notifications", FAMILY_COUNTER, "", "notices that a sink took");
+	for (int i = 0; i < l->sinks_len; i++)
+		number_put(b, b->base, &(struct prometheus_label){ "sink", l->sinks[i].name }, 1, COUNT(l->sinks[i].sent));
+	family_begin(b, &f, "alert_notifications_dropped", FAMILY_COUNTER, "", "notices that got lost: its queue was full, or it refused them");
+	for (int i = 0; i < l->sinks_len; i++)
+		number_put(b, b->base, &(struct prometheus_label){ "sink", l->sinks[i].name }, 1, COUNT(l->sinks[i].dropped));
+	family_begin(b, &f, "alert_notifications_queued", FAMILY_GAUGE, "", "notices that wait for a sink");
+	for (int i = 0; i < l->sinks_len; i++)
+		number_put(b, b->base, &(struct prometheus_label){ "sink", l->sinks[i].name }, 1, COUNT(l->sinks[i].queued));
+	page_family(b->page, NULL);
+}
+
 static void cost_put(struct prometheus_page *b)
 {
 	const struct cost_data *c = &b->live.observer.cost;
@@ -506,7 +532,20 @@ void prometheus_page_free(struct prometheus_page *page)
 	for (int level = 0; level < LEVELS; level++)
 		free(page->rows[level].at);
 	page_free(page->page);
+	live_alerts_reset(&page->live);
 	free(page);
+}
+
+/* They may be gone by the time that the page is rendered. */
+static int alerts_take(struct prometheus_page *b, const struct live *l)
+{
+	int err = 0;
+
+	b->live.alerts = NULL;
+	b->live.alerts_len = 0;
+	for (int i = 0; i < l->alerts_len && !err; i++)
+		err = live_alert_add(&b->live, l->alerts[i].rule, l->alerts[i].agent, l->alerts[i].subject, l->alerts[i].severity);
+	return err;
 }
 
 int prometheus_take(
@@ -520,6 +559,7 @@ int prometheus_take(
 	b->live = *l;
 	b->live.agents = NULL;
 	b->live.agents_len = 0;
+	b->failed |= alerts_take(b, l) != 0;
 	memcpy(b->probe_on, p->fold.probe_on, sizeof(b->probe_on));
 	memcpy(b->folded, p->fold.folded, sizeof(b->folded));
 	b->series_folded = p->fold.series_folded;
@@ -543,6 +583,7 @@ int prometheus_render(struct prometheus_page *b, char **ret, size_t *ret_len)
 	page_info_put(b);
 	observer_put(b);
 	cost_put(b);
+	alerts_put(b);
 	who_put(b);
 	ledgers_put(b);
 	concurrency_put(b);
