@@ -262,6 +262,36 @@ def test_list(terminal, three, stakeout):
     assert three[1].process.wait() == 0
 
 
+# A loop that is held up on purpose; tells how often.
+BLOCKED = """
+import asyncio, sys, time
+async def task():
+    for n in range(1, 100000):
+        await asyncio.sleep(0.001)
+        time.sleep(0.02)
+        if n % 10 == 0:
+            print(n, flush=True)
+asyncio.run(task())
+"""
+
+
+def test_findings(terminal, agents):
+    """The list says how many there are and how bad, the page what was found: as often as the program says itself."""
+    blocked = agents(PYTHON, "-c", BLOCKED, stdout=subprocess.PIPE, text=True)
+    t = terminal(80, 24)
+    t.run(STAKEOUT, "top", "-i", "0.2", "-p", blocked.pid)
+    t.shows(r"^>.* [1-9](warn|crit) ")
+    t.keys("Enter")
+    t.shows(r"^  (warning|critical): the event loop stands still in a call that blocks: a sleep$")
+    t.keys("p")
+    t.shows(r"^PAUSED")
+    times = int(t.shows(r"^  evidence +(\d+) times it stood still").group(1))
+    blocked.kill()
+    assert 20 <= times <= int(blocked.stdout.read().split()[-1]) + 10
+    t.keys("q")
+    t.shows(r"^\$ *$")
+
+
 def test_ways_out(terminal, sleeper):
     """Whatever ends it, the terminal is as it was."""
     t = terminal()

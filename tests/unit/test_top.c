@@ -21,6 +21,7 @@
 
 struct world {
 	struct live live;
+	struct recents recents;
 	struct agent_data data[64];
 	struct agent_info info[64];
 	int len;
@@ -59,6 +60,25 @@ static void world_end(struct world *w)
 	for (int i = 0; i < w->len; i++)
 		agent_data_fini(&w->data[i]);
 	live_fini(&w->live);
+	recents_fini(&w->recents);
+}
+
+/* The same, judged as the program does. */
+static void world_judge(struct world *w)
+{
+	const struct agent_data *agents[64];
+	struct interval_data i = { .start_s = w->now_s, .end_s = w->now_s + 1, .agents = agents };
+
+	for (int n = 0; n < w->len; n++)
+		agents[i.agents_len++] = &w->data[n];
+	world_tell(w);
+	assert_int_equal(recents_interval(&w->recents, NULL, NULL, &i), 0);
+	for (int n = 0; n < w->len; n++) {
+		const struct recents_found *f = recents_of(&w->recents, n);
+
+		if (f)
+			live_found(&w->live, n, f->len, f->len ? (int)f->list[0].severity : 0);
+	}
 }
 
 static void set_cpu(struct world *w, int agent, double percent)
@@ -84,7 +104,7 @@ static char *shot(struct world *w, struct top_view *v)
 	struct top_frame f;
 	char *text = calloc(1, 1 << 20);
 
-	assert_int_equal(top_frame_init(&f, &w->live, NULL, v), 0);
+	assert_int_equal(top_frame_init(&f, &w->live, NULL, &w->recents, v), 0);
 	assert_int_equal(f.len, v->height);
 	for (int i = 0; i < f.len; i++) {
 		if (!v->color) {
@@ -135,7 +155,7 @@ static char selected(struct world *w, struct top_view *v)
 	struct top_frame f;
 	char c;
 
-	assert_int_equal(top_frame_init(&f, &w->live, NULL, v), 0);
+	assert_int_equal(top_frame_init(&f, &w->live, NULL, NULL, v), 0);
 	c = f.selected < 0 ? '-' : f.lines[f.selected][1];
 	assert_true(f.selected < 0 || f.lines[f.selected][0] == '>');
 	top_frame_fini(&f);
@@ -178,7 +198,7 @@ static void test_figures(void **state)
 	world_tell(&w);
 	assert_has(&w, &v, "host  1 agent  0:00:02  last 1.00 s  by CPU%");
 	assert_has(&w, &v, "sum: CPU 42.5 %, run queue 25.0 %, 1.23 k waits/s, 7.00 calls/s, 88.0 MiB\n");
-	assert_has(&w, &v, ">alpha    1000  42.5  25.0   1.23k    7.00  300ms  300ms      -     5  88.0M     2   11        0     0B     0B        - ###");
+	assert_has(&w, &v, ">alpha    1000  42.5  25.0   1.23k    7.00  300ms  300ms      -     5  88.0M     2   11     -        0     0B     0B        - ###");
 	assert_has(&w, &v, "#MM");
 	assert_has(&w, &v, "# running  M net.llm");
 	assert_has(&w, &v, "observer  0.50 % CPU, 500 records/s, nothing lost, full detail");
@@ -470,6 +490,67 @@ static void test_pause(void **state)
 	world_end(&w);
 }
 
+/* A peer that each call connects to anew, of an interval. */
+static void set_reuse(struct agent_data *a, const char *peer, int calls, uint64_t handshake_ns)
+{
+	struct peer_data *p = agent_data_peer(a, false, "192.0.2.1:443", peer);
+
+	p->class = CLASS_HTTP;
+	p->metrics.value[M_EXCHANGES] = p->metrics.value[M_CONNECTS] = (uint64_t)calls;
+	for (int i = 0; i < calls; i++) {
+		assert_int_equal(metric_record(&p->metrics, M_EXCHANGE_NS, 10 * MS), 0);
+		assert_int_equal(metric_record(&p->metrics, M_CONNECT_NS, MS), 0);
+		assert_int_equal(metric_record(&p->metrics, M_HANDSHAKE_NS, handshake_ns), 0);
+	}
+}
+
+/* A column says how many and how bad, the page which; what is minutes ago is forgotten; a pause keeps it. */
+static void test_findings(void **state)
+{
+	struct world w;
+	struct top_view v;
+	struct recents copy;
+
+	(void)state;
+	view_init(&v);
+	v.width = 80;
+	world_begin(&w, abc, 3);
+	set_reuse(&w.data[1], "api\033[2J.example.com", 4, 100 * MS);
+	set_reuse(&w.data[2], "db", 2, 20 * MS);
+	world_judge(&w);
+	assert_lacks(&w, &v, "crit"); /* a second is too little */
+	for (int i = 0; i < 9; i++)
+		world_judge(&w);
+	/* judged after 2 s, and each 5 s from then on */
+	assert_has(&w, &v, " found ");
+	assert_has(&w, &v, " 1crit ");
+	assert_has(&w, &v, " 1warn ");
+	keys(&v, "F");
+	assert_order(&w, &v, "bga");
+	v.color = true;
+	assert_has(&w, &v, "\033[31m1crit\033[0m");
+	v.color = false;
+	v.selected = 1;
+	view_key(&v, TOP_KEY_ENTER);
+	assert_has(&w, &v, "Findings of the last 7.00 s\n");
+	assert_has(&w, &v, "  critical: connections are not reused: http api");
+	assert_has(&w, &v, "evidence    28 connects for 28 requests");
+	view_key(&v, TOP_KEY_ESCAPE);
+	assert_int_equal(recents_copy(&copy, &w.recents), 0);
+	assert_int_equal(recents_of(&copy, 1)->len, 1);
+	assert_string_equal(recents_of(&copy, 1)->list[0].evidence, recents_of(&w.recents, 1)->list[0].evidence);
+	recents_fini(&copy);
+	for (int i = 0; i < 3; i++)
+		agent_data_fini(&w.data[i]), w.data[i] = (struct agent_data){ .id = i, .alive = true, .observed_s = 1 };
+	for (int i = 0; i < 45; i++)
+		world_judge(&w);
+	assert_has(&w, &v, " 1warn "); /* not forgotten yet, but of a longer time */
+	for (int i = 0; i < 80; i++)
+		world_judge(&w);
+	assert_lacks(&w, &v, "warn");
+	world_end(&w);
+}
+
 /* Names that try to write on the screen, and some that are merely wide. */
 static void test_names(void **state)
 {
@@ -611,6 +692,7 @@ int main(void)
 		cmocka_unit_test(test_filter),	   cmocka_unit_test(test_typed_text),
 		cmocka_unit_test(test_selection),  cmocka_unit_test(test_an_agent_that_ended),
 		cmocka_unit_test(test_page),	   cmocka_unit_test(test_pause),
+		cmocka_unit_test(test_findings),
 		cmocka_unit_test(test_names),	   cmocka_unit_test(test_colors),
 		cmocka_unit_test(test_losses_and_sizes),
 	};

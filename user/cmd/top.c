@@ -19,6 +19,7 @@ struct top {
 	struct watch_options opt;
 	struct live live, frozen; /* frozen: what is shown in a pause */
 	struct outlooks outlooks;
+	struct recents recents, recents_frozen; /* likewise */
 	struct top_view view;
 	bool open; /* the screen is ours */
 };
@@ -28,7 +29,7 @@ static int frame(struct top *t, bool painted)
 {
 	const struct live *l = t->view.paused ? &t->frozen : &t->live;
 	struct top_frame f;
-	int err = top_frame_init(&f, l, &t->outlooks, &t->view);
+	int err = top_frame_init(&f, l, &t->outlooks, t->view.paused ? &t->recents_frozen : &t->recents, &t->view);
 
 	if (!err && painted)
 		paint_frame(&f);
@@ -60,6 +61,15 @@ static int on_agent(void *ctx, const struct agent_info *a)
 	return model_err(live_agent(&t->live, a));
 }
 
+/* So that the list can say how many there are. */
+static void note_findings(struct top *t, int agent)
+{
+	const struct recents_found *f = recents_of(&t->recents, agent);
+
+	if (f)
+		live_found(&t->live, agent, f->len, f->len ? (int)f->list[0].severity : 0);
+}
+
 static int on_interval(void *ctx, const struct interval_data *i, const struct stacks *stacks)
 {
 	struct top *t = ctx;
@@ -68,6 +78,10 @@ static int on_interval(void *ctx, const struct interval_data *i, const struct st
 	(void)stacks;
 	if (!err)
 		err = outlooks_interval(&t->outlooks, i);
+	if (!err)
+		err = recents_interval(&t->recents, &t->live.header, &t->outlooks, i);
+	for (int n = 0; n < t->live.agents_len && !err; n++)
+		note_findings(t, t->live.agents[n]->info.id);
 	if (err)
 		return model_err(err);
 	if (t->open && paint_message(t->view.message, sizeof(t->view.message)))
@@ -78,10 +92,14 @@ static int on_interval(void *ctx, const struct interval_data *i, const struct st
 /* A pause shows what there was when it began. 0 or -ENOMEM. */
 static int freeze(struct top *t, bool was_paused)
 {
+	int err;
+
 	if (t->view.paused == was_paused)
 		return 0;
 	live_fini(&t->frozen);
-	return t->view.paused ? live_copy(&t->frozen, &t->live) : 0;
+	recents_fini(&t->recents_frozen);
+	err = t->view.paused ? live_copy(&t->frozen, &t->live) : 0;
+	return err || !t->view.paused ? err : recents_copy(&t->recents_frozen, &t->recents);
 }
 
 static int on_keys(void *ctx)
@@ -181,6 +199,8 @@ int cmd_top(int argc, char **argv)
 	live_fini(&t.live);
 	live_fini(&t.frozen);
 	outlooks_fini(&t.outlooks);
+	recents_fini(&t.recents);
+	recents_fini(&t.recents_frozen);
 	free((void *)t.opt.target.pids);
 	return status;
 }

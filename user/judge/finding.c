@@ -8,7 +8,6 @@
 #include "abi.h"
 #include "judge/find.h"
 
-#define SECONDS_MIN 2.0 /* of watching */
 #define LOST_MAX 0.05 /* of the records */
 #define REDUCED_MAX 0.1 /* of the time */
 #define KEPT_PER_AGENT 16
@@ -77,7 +76,7 @@ const char *finding_unjudged(const struct finding_input *in, enum finding_id id)
 
 	if (in->probes_off & probe)
 		return "its probe was off";
-	if (!(in->seconds >= SECONDS_MIN))
+	if (!(in->seconds >= FINDING_SECONDS_MIN))
 		return "watched for less than 2 s";
 	if (in->lost > LOST_MAX)
 		return "more than 5 % of the records were lost";

@@ -38,6 +38,8 @@ struct finding {
 	double cost_bytes; /* of memory */
 };
 
+#define FINDING_SECONDS_MIN 2.0 /* of watching: nothing is judged of less */
+
 struct finding_input { /* of one agent; lent. What is not known is 0. */
 	const struct agent_info *info;
 	const struct agent_data *data; /* sums of the span */

@@ -88,11 +88,22 @@ int live_agent(struct live *l, const struct agent_info *info)
 		return err;
 	}
 	a->total.id = a->last.id = info->id;
+	a->findings = -1;
 	a->last_s = l->now_s; /* one that no interval ever tells of is forgotten, too */
 	memmove(&l->agents[at + 1], &l->agents[at], (l->agents_len - at) * sizeof(l->agents[0]));
 	l->agents[at] = a;
 	l->agents_len++;
 	return 0;
+}
+
+void live_found(struct live *l, int id, int findings, int severity)
+{
+	struct live_agent *a = live_find(l, id);
+
+	if (!a)
+		return;
+	a->findings = findings;
+	a->severity = severity;
 }
 
 /* Sums keep no stacks: their number has no bound here, and nobody asks for them. */
@@ -233,6 +244,8 @@ int live_copy(struct live *into, const struct live *from)
 		copy->last_s = a->last_s;
 		copy->told = a->told;
 		copy->ended = a->ended;
+		copy->findings = a->findings;
+		copy->severity = a->severity;
 		err = agent_data_merge(&copy->total, &a->total);
 		if (!err)
 			err = agent_data_merge(&copy->last, &a->last);

@@ -15,6 +15,9 @@ struct live_agent {
 	double first_s, last_s; /* begin of its first interval, end of the newest one that has it; since the header's start */
 	bool told; /* some interval has had it */
 	bool ended; /* no interval has it as alive any more */
+	/* As whoever judges agents says; live_found(). */
+	int findings; /* -1: not judged */
+	int severity; /* of the worst of them; 0 without any */
 };
 
 struct live_alert { /* a rule that is missed now; strings are owned */
@@ -59,6 +62,8 @@ int live_copy(struct live *into, const struct live *from);
 void live_alerts_reset(struct live *l);
 int live_alert_add(struct live *l, const char *rule, const char *agent, const char *subject, const char *severity);
 int live_sink_add(struct live *l, const struct live_sink *s);
+/* Notes what is found of an agent now. */
+void live_found(struct live *l, int id, int findings, int severity);
 /* The agent with this id, or NULL. */
 struct live_agent *live_find(const struct live *l, int id);
 

@@ -2,7 +2,6 @@
 /* What is to be changed, before all figures. */
 #include <string.h>
 
-#include "judge/finding.h"
 #include "sink/format.h"
 #include "sink/terminal_parts.h"
 
@@ -23,23 +22,19 @@ static void print_words(const struct screen *s, const char *label, const char *t
 	para_end(&p);
 }
 
-static void print_finding(const struct screen *s, const struct recording *r, const struct finding *f)
+void terminal_finding(const struct screen *s, const struct finding *f, const char *agent)
 {
 	const struct finding_info *info = &finding_infos[f->id];
-	const char *agent = "?";
-	char name[CELL_BYTES], about[CELL_BYTES * 2] = "", cost[FINDING_COST_BYTES];
+	char about[CELL_BYTES * 2] = "", cost[FINDING_COST_BYTES];
 
-	for (int i = 0; i < r->agents_len; i++)
-		if (r->agents[i].info.id == f->agent)
-			agent = r->agents[i].info.name;
-	text_fit(name, sizeof(name), agent, 30, s->utf8);
 	if (f->subject[0])
 		text_fit(about, sizeof(about), f->subject, 60, s->utf8);
 	screen_line(s, severity_styles[f->severity], "  %s: %s%s%s", severity_names[f->severity], info->title,
 	        *about ? ": " : "", about);
-	if (r->agents_len > 1) {
-		char whose[CELL_BYTES + 32];
+	if (agent) {
+		char name[CELL_BYTES], whose[CELL_BYTES + 32];
 
+		text_fit(name, sizeof(name), agent, 30, s->utf8);
 		snprintf(whose, sizeof(whose), "%d: %s", f->agent, name);
 		print_words(s, "agent", whose);
 	}
@@ -47,7 +42,17 @@ static void print_finding(const struct screen *s, const struct recording *r, con
 	print_words(s, "costs", finding_cost(f, cost));
 	print_words(s, "change", info->change);
 	print_words(s, "unless", info->unless);
-	fputc('\n', s->out);
+}
+
+/* NULL: there is but one. */
+static const char *agent_name(const struct recording *r, int id)
+{
+	if (r->agents_len < 2)
+		return NULL;
+	for (int i = 0; i < r->agents_len; i++)
+		if (r->agents[i].info.id == id)
+			return r->agents[i].info.name;
+	return "?";
 }
 
 /* Probes that are on by default, and what could not be judged without them. */
@@ -90,8 +95,10 @@ int terminal_findings(const struct screen *s, const struct recording *r, const s
 	if (err)
 		return err;
 	screen_line(s, STYLE_BOLD, "Findings");
-	for (int i = 0; i < len && i < FINDINGS_SHOWN; i++)
-		print_finding(s, r, &list[i]);
+	for (int i = 0; i < len && i < FINDINGS_SHOWN; i++) {
+		terminal_finding(s, &list[i], agent_name(r, list[i].agent));
+		fputc('\n', s->out);
+	}
 	if (len > FINDINGS_SHOWN)
 		screen_line(s, STYLE_DIM, "  and %d more that cost less (--json has all)", len - FINDINGS_SHOWN);
 	if (!len)

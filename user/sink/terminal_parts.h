@@ -4,7 +4,7 @@
 #ifndef STAKEOUT_TERMINAL_PARTS_H
 #define STAKEOUT_TERMINAL_PARTS_H
 
-#include "judge/outlooks.h"
+#include "judge/finding.h"
 #include "lib/util.h"
 #include "model/recording.h"
 #include "sink/table.h"
@@ -33,6 +33,8 @@ const struct hist *peer_time(const struct peer_row *row);
 
 /* What is to be changed, of all agents, the dearest first; an empty line after it, not before. */
 int terminal_findings(const struct screen *s, const struct recording *r, const struct outlooks *outlooks);
+/* One of them; agent: whose, NULL: that is plain. No empty line before it. */
+void terminal_finding(const struct screen *s, const struct finding *f, const char *agent);
 /* Where the time went: bars and table of the ledgers. */
 int terminal_ledger(const struct screen *s, const struct agent_data *a, const struct peer_rows *peers);
 /* A ledger as a bar of `width` columns, or of none where it is empty; returns the columns. */

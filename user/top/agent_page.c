@@ -158,13 +158,27 @@ static int (*const sections_print[SECTIONS])(const struct page *) = {
 };
 const char *const section_names[SECTIONS] = { "time", "peers", "tools", "loop", "histograms", "memory", "figures" };
 
-int agent_page(const struct screen *s, const struct live *l, const struct live_agent *a, const struct outlooks *outlooks, struct top_view *v,
-	       long sections[SECTIONS])
+static void print_findings(const struct screen *s, const struct recents_found *found)
+{
+	if (!found || !found->len)
+		return;
+	fputc('\n', s->out);
+	screen_line(s, STYLE_BOLD, "  Findings of the last %s", ns_text(found->seconds * 1e9));
+	for (int i = 0; i < found->len; i++) {
+		if (i)
+			fputc('\n', s->out);
+		terminal_finding(s, &found->list[i], NULL);
+	}
+}
+
+int agent_page(const struct screen *s, const struct live *l, const struct live_agent *a, const struct outlooks *outlooks, const struct recents_found *found,
+	       struct top_view *v, long sections[SECTIONS])
 {
 	const struct cost_data *cost = v->all ? &l->observer.cost : &l->observer_last.cost;
 	struct page p = { .s = s, .agent = a, .d = agent_figures(a, v->all), .outlooks = outlooks, .v = v };
 	int err = 0;
 
+	print_findings(s, found);
 	for (int i = 0; i < SECTIONS && !err; i++) {
 		fflush(s->out);
 		sections[i] = ftell(s->out);

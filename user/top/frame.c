@@ -31,6 +31,7 @@ struct builder {
 	struct top_view *v;
 	struct top_rows rows;
 	const struct outlooks *outlooks;
+	const struct recents *recents;
 };
 
 int frame_put(const struct screen *s, int style, int room, const char *fmt, ...)
@@ -262,6 +263,17 @@ static void put_heads(const struct builder *b, const struct list_layout *y)
 	fputc('\n', s->out);
 }
 
+static void put_cell(const struct builder *b, int column, const struct live_agent *a)
+{
+	const char *text = column_text(column, b->l, a, b->v->all, (char[FORMAT_LEN]){ 0 });
+	int style = column_style(column, a);
+
+	fprintf(b->s.out, "%*s", column_info(column)->width + 1 - (int)strlen(text), "");
+	style_begin(&b->s, style);
+	fputs(text, b->s.out);
+	style_end(&b->s, style);
+}
+
 static void put_row(const struct builder *b, const struct list_layout *y, const struct live_agent *a, bool selected)
 {
 	const struct agent_data *d = agent_figures(a, b->v->all);
@@ -275,7 +287,7 @@ static void put_row(const struct builder *b, const struct list_layout *y, const 
 	fprintf(s->out, "%*s", y->name - used, "");
 	for (int i = 1; (c = column_info(i)) && i < COLUMNS_MAX; i++)
 		if (y->shown[i])
-			fprintf(s->out, " %*s", c->width, column_text(i, b->l, a, b->v->all, (char[FORMAT_LEN]){ 0 }));
+			put_cell(b, i, a);
 	fputc(' ', s->out);
 	if (a->ended && !ledger_sum(l))
 		frame_put(s, STYLE_DIM, y->bar, "ended");
@@ -413,7 +425,7 @@ static int build_agent(struct builder *b, const struct live_agent *a)
 	s.out = open_memstream(&text, &size);
 	if (!s.out)
 		return -ENOMEM;
-	err = agent_page(&s, b->l, a, b->outlooks, b->v, sections);
+	err = agent_page(&s, b->l, a, b->outlooks, recents_of(b->recents, a->info.id), b->v, sections);
 	if (fclose(s.out) || err)
 		return -ENOMEM;
 	if (b->v->section > 0 && b->v->section <= SECTIONS) {
@@ -538,9 +550,9 @@ static int lines_split(struct top_frame *f, int height)
 	return 0;
 }
 
-int top_frame_init(struct top_frame *f, const struct live *l, const struct outlooks *outlooks, struct top_view *v)
+int top_frame_init(struct top_frame *f, const struct live *l, const struct outlooks *outlooks, const struct recents *recents, struct top_view *v)
 {
-	struct builder b = { .f = f, .l = l, .v = v, .outlooks = outlooks };
+	struct builder b = { .f = f, .l = l, .v = v, .outlooks = outlooks, .recents = recents };
 	int err;
 
 	*f = (struct top_frame){ .selected = -1 };

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "judge/outlooks.h"
+#include "judge/recents.h"
 #include "sink/table.h"
 #include "top/rows.h"
 
@@ -23,17 +24,17 @@ struct top_frame {
 	int selected; /* the line that is highlighted; -1: none */
 };
 
-/* outlooks may be NULL. Does in v what keys have left to do. 0 or -ENOMEM; to be freed by top_frame_fini in either case. */
-int top_frame_init(struct top_frame *f, const struct live *l, const struct outlooks *outlooks, struct top_view *v);
+/* outlooks and recents may be NULL. Does in v what keys have left to do. 0 or -ENOMEM; to be freed by top_frame_fini in either case. */
+int top_frame_init(struct top_frame *f, const struct live *l, const struct outlooks *outlooks, const struct recents *recents, struct top_view *v);
 void top_frame_fini(struct top_frame *f);
 
 /* The parts. */
 
-/* Body of the page of an agent, of any length. sections: where each of SECTIONS begins in what is written to s->out. 0 or -ENOMEM. */
+/* Body of the page of an agent, of any length. found: NULL: not judged. sections: where each of SECTIONS begins in what is written to s->out. 0 or -ENOMEM. */
 #define SECTIONS 7
 extern const char *const section_names[SECTIONS];
-int agent_page(const struct screen *s, const struct live *l, const struct live_agent *a, const struct outlooks *outlooks, struct top_view *v,
-	       long sections[SECTIONS]);
+int agent_page(const struct screen *s, const struct live *l, const struct live_agent *a, const struct outlooks *outlooks, const struct recents_found *found,
+	       struct top_view *v, long sections[SECTIONS]);
 /* One line: what watching took and missed. */
 void frame_observer(const struct screen *s, const struct live *l, bool all);
 /* Puts text in a style, cut to `room` columns; returns those used. */

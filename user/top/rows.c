@@ -4,10 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "judge/severity.h"
 #include "lib/util.h"
 #include "top/rows.h"
 
-enum column_what { NAME, PID, CPU_PERCENT, SHARE_PERCENT, RATE, GAUGE, QUANTILE, TOOL_RUNS, ERRORS };
+enum column_what { NAME, PID, CPU_PERCENT, SHARE_PERCENT, RATE, GAUGE, QUANTILE, TOOL_RUNS, ERRORS, FOUND };
 
 struct column {
 	struct top_column info;
@@ -32,6 +33,7 @@ static const struct column columns[] = {
 	{ { "RSS",      'M', 6, 0,  "resident memory, of all its processes" },                           GAUGE,         M_RSS_BYTES,        0 },
 	{ { "tools",    'T', 5, 4,  "runs of tools" },                                                   TOOL_RUNS,     0,                  0 },
 	{ { "thr",      'H', 4, 6,  "threads, of all its processes" },                                   GAUGE,         M_THREADS,          0 },
+	{ { "found",    'F', 5, 3,  "findings of the last minutes, and the severity of the worst" },         FOUND,         0,                  0 },
 	{ { "served/s", 'V', 8, 15, "requests a second that it answered, as the server" },               RATE,          M_EXCHANGES_SERVED, 0 },
 	{ { "sent/s",   'O', 6, 13, "bytes a second sent on sockets" },                                  RATE,          M_SENT_BYTES,       0 },
 	{ { "recv/s",   'D', 6, 14, "bytes a second received" },                                         RATE,          M_RECEIVED_BYTES,   0 },
@@ -89,6 +91,8 @@ static double column_value(const struct column *c, const struct live *l, const s
 
 	if (c->what == PID)
 		return a->info.pid;
+	if (c->what == FOUND) /* the worst first, then by number */
+		return a->findings <= 0 ? a->findings : a->severity * 1000.0 + a->findings;
 	if (!(d->observed_s > 0) || (c->what == RATE && !v[c->metric] && !looked_at(l, all, c->metric)))
 		return -1;
 	switch (c->what) {
@@ -125,6 +129,20 @@ static const char *compact(char *text)
 	return text;
 }
 
+/* "2crit", "0"; RECENTS_KEPT bounds the number to a digit. */
+static const char *found_text(const struct live_agent *a, char buf[FORMAT_LEN])
+{
+	snprintf(buf, FORMAT_LEN, a->findings > 0 ? "%d%.4s" : "%d", a->findings, severity_names[a->severity]);
+	return buf;
+}
+
+int column_style(int column, const struct live_agent *a)
+{
+	static const int styles[SEVERITY_COUNT] = { [SEVERITY_WARNING] = 33, [SEVERITY_CRITICAL] = 31 };
+
+	return columns[column].what == FOUND && a->findings > 0 ? styles[a->severity] : 0;
+}
+
 const char *column_text(int column, const struct live *l, const struct live_agent *a, bool all, char buf[FORMAT_LEN])
 {
 	const struct column *c = &columns[column];
@@ -135,6 +153,8 @@ const char *column_text(int column, const struct live *l, const struct live_agen
 		snprintf(buf, FORMAT_LEN, "-");
 	else if (c->what == PID)
 		snprintf(buf, FORMAT_LEN, "%.0f", value);
+	else if (c->what == FOUND)
+		return found_text(a, buf);
 	else if (c->what == CPU_PERCENT || c->what == SHARE_PERCENT)
 		snprintf(buf, FORMAT_LEN, "%.*f", value < 999.95 ? 1 : 0, value);
 	else if (c->what == GAUGE || c->what == QUANTILE || (c->what == RATE && unit != UNIT_COUNT))

@@ -18,6 +18,8 @@ struct top_column { /* one row of the table in rows.c */
 /* The figure of an agent of l with three digits and its unit, without blanks: "446ms", "88.4M", "1.20k"; "-" where there is none, or nobody looked
  * since detail was reduced throughout. Returns buf. */
 const char *column_text(int column, const struct live *l, const struct live_agent *a, bool all, char buf[FORMAT_LEN]);
+/* How it is shown, see style_begin(); 0: plainly. */
+int column_style(int column, const struct live_agent *a);
 const struct top_column *column_info(int column); /* from 0, the name, on; NULL beyond the last */
 int column_default(void);
 /* -1: none. */
