@@ -188,7 +188,7 @@ static double variance_least(const struct figure *f, bool absolute)
 }
 
 /* Interval and p of the change. 0 or -ENOMEM. */
-static int row_spread(struct work *w, struct comparison *row, const struct figure f[2])
+static int row_spread(struct work *w, struct comparison *row, struct figure f[2])
 {
 	bool errors = measure_infos[row->measure].group == GROUP_ERRORS;
 	bool absolute = errors || !(row->base > 0) || !(row->new > 0); /* of 0 there is no logarithm */

@@ -21,6 +21,7 @@
 #define CORRELATION_MAX 0.9
 #define FREEDOM_MIN 8.0 /* as far as there are blocks: beyond that a variance that is known badly would hide any change */
 #define LANES 8
+#define STATES (LEDGERS * STATE_COUNT)
 
 /* ---- what there is ---- */
 
@@ -32,30 +33,26 @@ static const struct series *series_find(const struct run_agent *a, enum measure_
 	return NULL;
 }
 
-struct column {
-	const struct run_agent *agent;
-	const struct series *series; /* NULL: nothing of it in this recording */
-	int block;
-};
-
 /* The blocks in which the agent was there. */
-static int columns_init(struct figure *f, const struct compare_side *s, const char *name, enum measure_of of,
-        const char *subject, struct column **ret)
+static int columns_init(
+        struct figure *f, const struct compare_side *s, const char *name, enum measure_of of, const char *subject)
 {
 	struct column *c = calloc((size_t)s->len * BLOCKS + LANES, sizeof(*c));
 
-	*ret = c;
+	f->column = c;
 	f->run_from = calloc((size_t)s->len + 1, sizeof(*f->run_from));
 	if (!c || !f->run_from)
 		return -ENOMEM;
 	for (int i = 0; i < s->len; i++) {
 		struct run_agent *a = NULL;
+		const struct series *series;
 		int before = f->columns;
 
 		HASH_FIND_STR(s->runs[i]->agents, name, a);
+		series = a ? series_find(a, of, subject) : NULL;
 		for (int b = 0; a && b < BLOCKS; b++)
 			if (a->seconds[b] > 0)
-				c[f->columns++] = (struct column){a, series_find(a, of, subject), b};
+				c[f->columns++] = (struct column){a, series, b};
 		if (f->columns > before)
 			f->run_from[++f->runs] = f->columns;
 	}
@@ -69,70 +66,65 @@ static const struct hist *column_hist(const struct column *c, const struct kept 
 	return h && h->count ? h : NULL;
 }
 
-/* The number of buckets by which one of a finer scale is shifted. */
+/* Where a bucket of h is among those of all, whose scale is the coarsest. */
 static int32_t bucket_at(const struct figure *f, const struct hist *h, uint32_t i)
 {
 	return ((h->offset + (int32_t)i) >> (h->scale - f->scale)) - f->offset;
 }
 
-static int buckets_init(struct figure *f, const struct column *c)
+/* What all of it comes to; where the buckets are is for when it is resampled. */
+static int quantile_init(struct figure *f)
 {
 	const struct kept *k = &f->measures->kept[measure_infos[f->id].of];
 	enum metric_id m = f->measures->metric[f->id];
-	int32_t last = INT32_MIN;
 	struct hist all;
 	int err = 0;
 
 	hist_init(&all);
-	f->scale = HIST_SCALE;
-	f->offset = INT32_MAX;
 	for (int i = 0; i < f->columns && !err; i++) {
-		const struct hist *h = column_hist(&c[i], k, m);
+		const struct hist *h = column_hist(&f->column[i], k, m);
 
-		if (h) {
+		f->full[i] = h;
+		if (h)
 			err = hist_merge(&all, h);
-			f->scale = h->scale < f->scale ? h->scale : f->scale;
-		}
 	}
+	f->scale = all.scale;
 	f->n = all.count;
 	f->value = all.count ? hist_quantile(&all, f->measures->share[f->id]) : NAN;
-	if (f->value >= 0 && metric_infos[m].unit == UNIT_NS)
+	if (metric_infos[m].unit == UNIT_NS)
 		f->value *= 1e-9;
+	f->offset = all.offset - 1; /* the first bucket are the zeros */
+	f->buckets = (int)all.len + 1;
 	hist_fini(&all);
-	for (int i = 0; i < f->columns && !err; i++) {
-		const struct hist *h = column_hist(&c[i], k, m);
+	return err;
+}
 
-		if (h && h->len) {
-			int32_t from = h->offset >> (h->scale - f->scale);
-			int32_t to = (h->offset + (int32_t)h->len - 1) >> (h->scale - f->scale);
+static int below_init(struct figure *f)
+{
+	const struct kept *k = &f->measures->kept[measure_infos[f->id].of];
 
-			f->offset = from < f->offset ? from : f->offset;
-			last = to > last ? to : last;
-		}
-	}
-	f->offset = f->offset == INT32_MAX ? 0 : f->offset - 1; /* the first bucket are the zeros */
-	f->buckets = last == INT32_MIN ? 1 : last - f->offset + 1;
-	f->below = err ? NULL : calloc((size_t)f->buckets * (size_t)f->columns + 1, sizeof(*f->below));
+	f->below = calloc((size_t)f->buckets * (size_t)f->columns + 1, sizeof(*f->below));
 	if (!f->below)
 		return -ENOMEM;
 	for (int i = 0; i < f->columns; i++) {
-		const struct hist *h = column_hist(&c[i], k, m);
+		const struct hist *h = column_hist(&f->column[i], k, f->measures->metric[f->id]);
 		float sum = 0;
 
-		if (h) {
-			f->below[i] = (float)h->zero_count;
-			for (uint32_t b = 0; b < h->len; b++)
+		if (!h)
+			continue;
+		f->below[i] = (float)h->zero_count;
+		for (uint32_t b = 0; b < h->len; b++)
+			if (hist_bucket(h, b)) /* those at the ends may be none of all */
 				f->below[bucket_at(f, h, b) * f->columns + i] += (float)hist_bucket(h, b);
-		}
 		for (int b = 0; b < f->buckets; b++)
 			sum = f->below[b * f->columns + i] += sum;
-		f->full[i] = sum > 0;
 	}
 	return 0;
 }
 
-static int values_init(struct figure *f, const struct column *c)
+static int values_init(struct figure *f)
 {
+	const struct column *c = f->column;
 	const struct expression *e = f->measures->expression[f->id];
 	const struct kept *k = &f->measures->kept[measure_infos[f->id].of];
 	enum metric_id *metrics;
@@ -141,8 +133,8 @@ static int values_init(struct figure *f, const struct column *c)
 	f->metrics = metrics = calloc((size_t)k->values_len + 1, sizeof(*metrics));
 	f->values = calloc((size_t)k->values_len * (size_t)f->columns + 1, sizeof(*f->values));
 	f->seconds = calloc((size_t)f->columns + 1, sizeof(*f->seconds));
-	f->ledgers = expression_uses_share(e) ? calloc((size_t)f->columns + 1, sizeof(*f->ledgers)) : NULL;
-	if (!metrics || !f->values || !f->seconds || (expression_uses_share(e) && !f->ledgers))
+	f->states = expression_uses_share(e) ? calloc((size_t)f->columns * STATES + 1, sizeof(*f->states)) : NULL;
+	if (!metrics || !f->values || !f->seconds || (expression_uses_share(e) && !f->states))
 		return -ENOMEM;
 	for (int v = 0; v < k->values_len; v++) {
 		if (!expression_uses(e, k->value[v]))
@@ -156,8 +148,9 @@ static int values_init(struct figure *f, const struct column *c)
 	f->values_len = wanted;
 	for (int i = 0; i < f->columns; i++) {
 		f->seconds[i] = c[i].agent->seconds[c[i].block];
-		if (f->ledgers)
-			f->ledgers[i] = c[i].agent->ledgers[c[i].block];
+		for (int state = 0; f->states && state < STATES; state++)
+			f->states[i * STATES + state] =
+			        (double)c[i].agent->ledgers[c[i].block][state / STATE_COUNT].ns[state % STATE_COUNT];
 	}
 	return 0;
 }
@@ -224,6 +217,7 @@ static uint64_t value_sum(const struct figure *f, int v, const float *weight)
 static double expression_at(const struct figure *f, const float *weight, uint64_t *ret_n)
 {
 	struct ledger sums[LEDGERS] = {0};
+	double states[STATES] = {0};
 	struct subject subject = {.metrics = f->scratch};
 	double value;
 
@@ -231,10 +225,11 @@ static double expression_at(const struct figure *f, const float *weight, uint64_
 		f->scratch->value[f->metrics[v]] = value_sum(f, v, weight);
 	for (int i = 0; i < f->columns; i++) {
 		subject.seconds += (double)weight[i] * f->seconds[i];
-		for (int l = 0; f->ledgers && l < LEDGERS; l++)
-			for (int state = 0; state < STATE_COUNT; state++)
-				sums[l].ns[state] += (uint64_t)((double)weight[i] * (double)f->ledgers[i][l].ns[state]);
+		for (int state = 0; f->states && state < STATES; state++)
+			states[state] += (double)weight[i] * f->states[i * STATES + state];
 	}
+	for (int state = 0; f->states && state < STATES; state++)
+		sums[state / STATE_COUNT].ns[state % STATE_COUNT] = (uint64_t)states[state];
 	subject.main = &sums[LEDGER_MAIN];
 	subject.threads = &sums[LEDGER_THREADS];
 	subject.critical = &sums[LEDGER_CRITICAL];
@@ -279,17 +274,16 @@ static int figure_values(struct figure *f)
 int figure_init(struct figure *f, const struct compare_side *s, const char *name, enum measure_of of, const char *subject,
         enum measure_id id, struct metric_set *scratch)
 {
-	_cleanup_free_ struct column *c = NULL;
 	int err;
 
 	*f = (struct figure){.id = id, .measures = &s->measures, .scratch = scratch, .value = NAN};
-	err = columns_init(f, s, name, of, subject, &c);
+	err = columns_init(f, s, name, of, subject);
 	if (err)
 		return err;
 	f->full = calloc((size_t)f->columns + 1, sizeof(*f->full));
 	if (!f->full)
 		return -ENOMEM;
-	err = s->measures.quantile[id] ? buckets_init(f, c) : values_init(f, c);
+	err = s->measures.quantile[id] ? quantile_init(f) : values_init(f);
 	if (!err && !s->measures.quantile[id])
 		err = figure_values(f);
 	for (int r = 0; r < f->runs; r++) {
@@ -303,20 +297,21 @@ int figure_init(struct figure *f, const struct compare_side *s, const char *name
 	if (f->n == UINT64_MAX) { /* a rate, a share, a size: observed so often */
 		f->n = 0;
 		for (int i = 0; i < f->columns; i++)
-			f->n += c[i].agent->intervals[c[i].block];
+			f->n += f->column[i].agent->intervals[f->column[i].block];
 	}
 	return err;
 }
 
 void figure_fini(struct figure *f)
 {
+	free(f->column);
 	free(f->run_from);
 	free(f->full);
 	free(f->below);
 	free(f->values);
 	free((void *)f->metrics);
 	free(f->seconds);
-	free(f->ledgers);
+	free(f->states);
 }
 
 /* ---- how it varies ---- */
@@ -365,14 +360,14 @@ static void sample_draw(const struct figure *f, uint64_t *seed, float *weight)
 	}
 }
 
-int figure_spread(const struct figure *f, bool absolute, uint64_t *seed, struct spread *ret)
+int figure_spread(struct figure *f, bool absolute, uint64_t *seed, struct spread *ret)
 {
 	_cleanup_free_ float *weight = calloc((size_t)f->columns + 1, sizeof(*weight));
 	double mean = 0, squares = 0, n = f->runs_full > 1 ? f->runs_full : f->columns_full;
 	int known = 0;
 
 	*ret = (struct spread){0};
-	if (!weight)
+	if (!weight || (f->measures->quantile[f->id] && !f->below && below_init(f)))
 		return -ENOMEM;
 	for (int i = 0; i < SAMPLES && n > 1; i++) {
 		double value, step;

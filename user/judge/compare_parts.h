@@ -83,6 +83,11 @@ struct figure {
 	double value; /* of all of it; NAN: no data */
 	uint64_t n; /* values that it rests on */
 	int columns_full, runs_full;
+	struct column {
+		const struct run_agent *agent;
+		const struct series *series; /* NULL: nothing of it in this recording */
+		int block;
+	} * column; /* [columns] */
 	/* Of a percentile: how many values lie at or below bucket i, per column, and where the buckets are. */
 	float *below; /* [buckets][columns]; the first bucket are the zeros */
 	int buckets;
@@ -93,7 +98,7 @@ struct figure {
 	int values_len;
 	const enum metric_id *metrics;
 	double *seconds; /* [columns] */
-	const struct ledger **ledgers; /* [columns]: of LEDGERS each; NULL: not needed */
+	double *states; /* [columns][LEDGERS][STATE_COUNT], ns; NULL: not needed */
 	struct metric_set *scratch; /* lent */
 };
 
@@ -109,7 +114,7 @@ struct spread {
 	bool known; /* there were data in most samples */
 };
 /* *seed as for random_next(). 0 or -ENOMEM. */
-int figure_spread(const struct figure *f, bool absolute, uint64_t *seed, struct spread *ret);
+int figure_spread(struct figure *f, bool absolute, uint64_t *seed, struct spread *ret);
 
 /* Benjamini and Hochberg: up to which p a row is kept. p is sorted; returns -1 where none is. */
 double false_discovery_limit(double *p, int len, double rate);
