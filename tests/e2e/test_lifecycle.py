@@ -272,6 +272,15 @@ def test_probe_switched_off_leaves_out_its_metrics(stakeout):
     assert not names & without and {"oncpu_ns", "forks", "threads"} <= without
 
 
+def test_tools_whose_reader_had_enough_have_not_failed(stakeout):
+    script = "for i in 1 2 3; do yes | head -n 1; ! false; done; sh -c 'kill -TERM $$'; true"
+    assert stakeout("record", "-q", "-o", "r.ndjson", "--", "bash", "-c", script).returncode == 0
+    (agent,) = Recording(stakeout.folder / "r.ndjson").total["agents"]
+    tools = {t["name"]: t["counters"] for t in agent["tools"]}
+    assert tools["yes"]["exits"] == 3 and "exits_failed" not in tools["yes"]
+    assert tools["sh"]["exits_failed"] == 1 and agent["counters"]["exits_failed"] == 1
+
+
 def test_peak_of_a_process_whose_first_thread_ended_first(stakeout):
     """The memory of a process is told by whichever thread ends last."""
     script = """

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Processes and threads of the agents: fork, exec, exit, scheduling cycles. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -487,7 +488,7 @@ static void apply_exit(struct world *w, const struct so_exit *r)
 		return;
 	s = sets_of(a, p);
 	count(w, s, M_EXITS, 1);
-	if (r->code)
+	if (r->code && (r->code & 0x7f) != SIGPIPE) /* `sort | head`: whoever read had enough */
 		count(w, s, M_EXITS_FAILED, 1);
 	if (!p)
 		return;
