@@ -177,7 +177,7 @@ COMPLETIONS := $(addprefix $(O)/completions/,stakeout.bash _stakeout stakeout.fi
 
 man: $(MAN) $(COMPLETIONS) ## make the manual pages and completions (build/man, build/completions)
 
-$(MAN) &: $(O)/stakeout tools/man/generate tools/man/program.py $(wildcard tools/man/*.in) README.md user/serve/config.def include/version.h
+$(MAN) &: $(O)/stakeout tools/man/generate tools/man/program.py $(wildcard tools/man/*.in) README.md user/serve/config.def tools/rules/default.yaml include/version.h
 	$(call say,MAN,$(O)/man)
 	$(Q)tools/man/generate $(O)/stakeout $(O)/man
 
@@ -198,16 +198,17 @@ install: ## install into $(DESTDIR)$(prefix), the daemon's configuration into $(
 	install -D -m 644 $(O)/completions/_stakeout $(DESTDIR)$(zshdir)/_stakeout
 	install -D -m 644 $(O)/completions/stakeout.fish $(PREFIXED)/share/fish/vendor_completions.d/stakeout.fish
 	install -D -m 644 README.md $(PREFIXED)/share/doc/stakeout/README.md
+	install -D -m 644 tools/rules/default.yaml $(PREFIXED)/share/stakeout/rules/default.yaml
 	$(foreach unit,$(UNITS),install -d $(DESTDIR)$(unitdir) && sed 's|/usr/local/bin/|$(prefix)/bin/|g; s|/etc/stakeout/|$(sysconfdir)/stakeout/|g' $(unit) > $(DESTDIR)$(unitdir)/$(notdir $(unit)) &&) true
 	$(foreach file,$(CONFIG),[ -e $(DESTDIR)$(sysconfdir)/stakeout/$(notdir $(file)) ] || install -D -m 640 $(file) $(DESTDIR)$(sysconfdir)/stakeout/$(notdir $(file)) &&) true
 
 uninstall: ## remove what install put there, but for a configuration that was changed
 	rm -f $(PREFIXED)/bin/stakeout $(foreach page,$(MAN),$(PREFIXED)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
 		$(PREFIXED)/share/bash-completion/completions/stakeout $(DESTDIR)$(zshdir)/_stakeout \
-		$(PREFIXED)/share/fish/vendor_completions.d/stakeout.fish $(PREFIXED)/share/doc/stakeout/README.md \
+		$(PREFIXED)/share/fish/vendor_completions.d/stakeout.fish $(PREFIXED)/share/doc/stakeout/README.md $(PREFIXED)/share/stakeout/rules/default.yaml \
 		$(foreach unit,$(UNITS),$(DESTDIR)$(unitdir)/$(notdir $(unit)))
 	$(foreach file,$(CONFIG),! cmp -s $(file) $(DESTDIR)$(sysconfdir)/stakeout/$(notdir $(file)) || rm -f $(DESTDIR)$(sysconfdir)/stakeout/$(notdir $(file)) &&) true
-	rmdir $(PREFIXED)/share/doc/stakeout $(DESTDIR)$(sysconfdir)/stakeout 2>/dev/null || true
+	rmdir $(PREFIXED)/share/doc/stakeout $(PREFIXED)/share/stakeout/rules $(PREFIXED)/share/stakeout $(DESTDIR)$(sysconfdir)/stakeout 2>/dev/null || true
 
 VERSION = $(shell sed -n 's/.*STAKEOUT_VERSION "\(.*\)"/\1/p' include/version.h)
 DEB_TREE := $(O)/deb/tree

@@ -19,6 +19,7 @@ static const struct command {
 	{ "report", cmd_report, "show what a recording says" },
 	{ "serve", cmd_serve, "observe agents for good: rotating recordings, metrics for Prometheus and OpenTelemetry" },
 	{ "diff", cmd_diff, "compare recordings: improved, stable or degraded, and how sure that is" },
+	{ "check", cmd_check, "say whether recordings meet their objectives" },
 	{ "merge", cmd_merge, "sum recordings of many hosts into one" },
 	{ "doctor", cmd_doctor, "say what this host allows, probe by probe" },
 };
@@ -30,8 +31,8 @@ static int help(void)
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		printf("  %-10s%s\n", commands[i].name, commands[i].help);
 	printf("\n`stakeout COMMAND --help` lists the options of a command; `stakeout --version` the version.\n"
-	       "Exit status: 0 done, 1 degraded (diff), 2 usage, 3 not permitted or not supported here, 4 no such target,\n"
-	       "5 output could not be written.\n");
+	       "Exit status: 0 done, 1 degraded (diff) or an objective missed (check), 2 usage, 3 not\n"
+	       "permitted or not supported here, 4 no such target, 5 output could not be written.\n");
 	return EXIT_DONE;
 }
 

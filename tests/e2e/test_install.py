@@ -63,7 +63,8 @@ def commands():
 def test_install_and_uninstall(tmp_path):
     make("install", f"DESTDIR={tmp_path}", "prefix=/opt/it")
     there = files(tmp_path)
-    assert {"opt/it/bin/stakeout", "opt/it/share/man/man1/stakeout.1", "opt/it/share/man/man5/stakeout.yaml.5",
+    assert {"opt/it/bin/stakeout", "opt/it/share/man/man1/stakeout.1", "opt/it/share/man/man5/stakeout.yaml.5", "opt/it/share/man/man5/stakeout-rules.5",
+            "opt/it/share/stakeout/rules/default.yaml",
             "opt/it/share/bash-completion/completions/stakeout", "opt/it/share/zsh/site-functions/_stakeout",
             "opt/it/share/fish/vendor_completions.d/stakeout.fish", "opt/it/share/doc/stakeout/README.md"} <= set(there)
     assert all(path.startswith(("opt/it/", "etc/stakeout/")) for path in there)
@@ -131,6 +132,13 @@ def test_example_configuration_is_good(installed, tmp_path):
     text = page(installed, "stakeout.yaml.5").split("\nEXAMPLES\n")[1].split("\nSEE ALSO\n")[0]
     (tmp_path / "c.yaml").write_text(re.sub(r"^ {11}", "", text, flags=re.M))
     run(PROGRAM, "serve", "-c", tmp_path / "c.yaml", "--check-config")
+
+
+def test_example_rules_are_good(installed, tmp_path):
+    text = page(installed, "stakeout-rules.5").split("\nEXAMPLES\n")[1].split("\nSEE ALSO\n")[0]
+    (tmp_path / "r.yaml").write_text(re.sub(r"^ {11}", "", text, flags=re.M))
+    run(PROGRAM, "check", "--list", "-r", tmp_path / "r.yaml")
+    run(PROGRAM, "check", "--list", "-r", installed / "opt/it/share/stakeout/rules/default.yaml")
 
 
 # --- completions ---

@@ -466,7 +466,7 @@ static void test_ends(void **state)
 		step();
 	said("10+old(9) ");
 	assert_string_equal(rule_watch_silent(world.watch, 2), "no agent is called other");
-	assert_string_equal(rule_watch_silent(world.watch, 3), "nothing was counted that it is of");
+	assert_string_equal(rule_watch_silent(world.watch, 3), "its divisor is 0");
 	world_end();
 	rules_free(r);
 }

@@ -198,6 +198,18 @@ int rule_watch_raised(const struct rule_watch *w, rule_event_fn fn, void *ctx)
 	return err;
 }
 
+/* It has no value though all is there: a histogram without values, else a divisor that is 0. */
+static void nothing_text(const struct rule *r, char *buf, size_t len)
+{
+	for (int m = 0; m < METRIC_IDS; m++) {
+		if (metric_infos[m].type == METRIC_HIST && expression_uses(r->value, (enum metric_id)m)) {
+			snprintf(buf, len, "no %s", metric_infos[m].name);
+			return;
+		}
+	}
+	snprintf(buf, len, "its divisor is 0");
+}
+
 const char *rule_watch_silent(const struct rule_watch *w, int rule)
 {
 	char *buf = (char *)w->silent;
@@ -225,9 +237,9 @@ const char *rule_watch_silent(const struct rule_watch *w, int rule)
 	else if (s->support)
 		snprintf(buf, len, "%llu events at most, at_least is %llu", (unsigned long long)s->support, (unsigned long long)r->at_least);
 	else if (s->short_seen)
-		snprintf(buf, len, "watched for %.3g s of the %.3g s that it is of", s->watched_s, r->over_s);
+		snprintf(buf, len, "watched for %.3g s of the %.6g s that it is of", s->watched_s, r->over_s);
 	else
-		snprintf(buf, len, "nothing was counted that it is of");
+		nothing_text(r, buf, len);
 	return text_sanitize(buf);
 }
 
