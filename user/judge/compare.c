@@ -29,7 +29,7 @@ const char *const verdict_names[VERDICT_COUNT] = {"improved", "stable", "degrade
 
 const struct compare_limits compare_defaults = {
         .limit = {[GROUP_CPU] = 0.10, [GROUP_MEMORY] = 0.10, [GROUP_TIME] = 0.20, [GROUP_ERRORS] = 0.01},
-        .false_rate = 0.01,
+        .false_rate = 0.05,
 };
 
 double compare_limit(const struct compare_limits *limits, enum measure_id measure)

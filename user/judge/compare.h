@@ -21,7 +21,7 @@ extern const char *const verdict_names[VERDICT_COUNT]; /* "improved", "stable", 
 struct compare_limits { /* relative but for errors, whose is absolute */
 	double limit[MEASURE_GROUPS]; /* 0.10, 0.10, 0.20, 0.01 */
 	double measure[MEASURE_COUNT]; /* of single ones; 0: that of the group */
-	double false_rate; /* 0.01: of verdicts that are none */
+	double false_rate; /* 0.05: of the verdicts that something has changed, those that chance may bring about; being beyond the limit, too, keeps far below it */
 };
 extern const struct compare_limits compare_defaults;
 double compare_limit(const struct compare_limits *limits, enum measure_id measure);
