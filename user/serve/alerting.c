@@ -25,7 +25,7 @@ enum { PROMPT, RESOLVED, PARTS }; /* rules by when they can be judged */
 struct alerting {
 	const struct config *config;
 	struct rules *rules;
-	struct rules part[PARTS]; /* of them; they own nothing but the array */
+	struct rules *part; /* PARTS, of them; they own nothing but the arrays; lent to the watches */
 	struct rule_watch *watch[PARTS];
 	struct alerts *alerts;
 	struct alert_sinks sinks;
@@ -51,22 +51,30 @@ static bool is_prompt(const struct rule *r)
 	return true;
 }
 
-/* Into arrays of their own. 0 or -ENOMEM. */
-static int rules_part(const struct rules *all, struct rules part[PARTS])
+static void parts_free(struct rules *part)
 {
-	for (int p = 0; p < PARTS; p++) {
-		part[p] = (struct rules){ .at = calloc((size_t)all->len + 1, sizeof(*all->at)) };
-		if (!part[p].at) {
-			free(part[PROMPT].at);
-			return -ENOMEM;
-		}
+	for (int p = 0; part && p < PARTS; p++)
+		free(part[p].at);
+	free(part);
+}
+
+/* NULL when out of memory. */
+static struct rules *rules_part(const struct rules *all)
+{
+	struct rules *part = calloc(PARTS, sizeof(*part));
+
+	for (int p = 0; part && p < PARTS; p++)
+		part[p].at = calloc((size_t)all->len + 1, sizeof(*all->at));
+	if (!part || !part[PROMPT].at || !part[RESOLVED].at) {
+		parts_free(part);
+		return NULL;
 	}
 	for (int i = 0; i < all->len; i++) {
 		struct rules *of = &part[is_prompt(&all->at[i]) ? PROMPT : RESOLVED];
 
 		of->at[of->len++] = all->at[i];
 	}
-	return 0;
+	return part;
 }
 
 static const struct rule *rule_find(const struct rules *rules, const char *name)
@@ -255,16 +263,13 @@ static struct alerts_options options_of(const struct config_alerts *c)
 	return (struct alerts_options){ .group_wait_s = c->group_wait_s, .repeat_s = c->repeat_s, .silences = c->silences, .silences_len = c->silences_len };
 }
 
-static void parts_free(struct rules part[PARTS])
-{
-	for (int p = 0; p < PARTS; p++)
-		free(part[p].at);
-}
-
 static int watches_open(struct alerting *a, const struct header_data *h)
 {
-	int err = rules_part(a->rules, a->part);
+	int err = 0;
 
+	a->part = rules_part(a->rules);
+	if (!a->part)
+		return -ENOMEM;
 	for (int p = 0; p < PARTS && !err; p++) {
 		a->watch[p] = rule_watch_new(&a->part[p], on_rule, a);
 		if (a->watch[p])
@@ -310,11 +315,11 @@ int alerting_open(struct config *c, uint64_t start_ns, const struct header_data 
 /* The rules of c in place of those there are. */
 static int rules_change(struct alerting *a, struct config *c)
 {
-	struct rules part[PARTS], *old = a->rules;
-	int err = rules_part(c->alerts.loaded, part);
+	struct rules *part = rules_part(c->alerts.loaded), *old = a->rules;
+	int err = 0;
 
-	if (err)
-		return err;
+	if (!part)
+		return -ENOMEM;
 	for (int p = 0; p < PARTS && !err; p++) {
 		err = rule_watch_rules(a->watch[p], &part[p]);
 		if (err && p) /* the first part has them already: back, or it would go on with what is freed */
@@ -325,7 +330,7 @@ static int rules_change(struct alerting *a, struct config *c)
 		return err;
 	}
 	parts_free(a->part);
-	memcpy(a->part, part, sizeof(part));
+	a->part = part;
 	a->rules = c->alerts.loaded;
 	c->alerts.loaded = NULL;
 	rules_free(old);
