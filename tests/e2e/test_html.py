@@ -191,6 +191,24 @@ def test_findings(stakeout, browser):
     assert "No findings" in browser.js("document.getElementById('findings').innerText")
 
 
+def test_objectives(stakeout, browser):
+    """The missed ones, since when and for how long, with the figures of the JSON report; the others when they are unfolded."""
+    report = page(stakeout, browser, [make.typical(1, 60.0, 3, name="demo", cmdline=EVIL)], seconds=60.0, intervals=60)
+    clean(browser)
+    missed = {f"{o['rule']} {m['agent']} {m['subject']}": (o, m) for o in report["objectives"] for m in o["misses"]}
+    shown = cells(browser, "objectives")
+    assert missed and set(shown) == set(missed)
+    for key, (rule, miss) in missed.items():
+        assert [shown[key][k][0] for k in ("when", "agent", "subject")] == [rule["when"], miss["name"], miss["subject"]]
+        assert [float(shown[key][k][0]) for k in ("worst", "since_s", "seconds", "times")] == [miss[k] for k in ("worst", "since_s", "seconds", "times")]
+    count = lambda verdict: sum(o["verdict"] == verdict for o in report["objectives"])
+    assert f"{count('missed')} missed, {count('met')} met, {count('no data')} without data." in browser.js("document.getElementById('objectives').innerText")
+    browser.click("section#objectives > details summary")
+    every = cells(browser, "all-objectives")
+    assert {rule: row["verdict"][0] for rule, row in every.items()} == {o["rule"]: o["verdict"] for o in report["objectives"]}
+    clean(browser)
+
+
 def test_click_hover_keys(stakeout, browser):
     agents = [make.typical(i, 20.0, i, name=f"agent-{i}", pid=100 + i, **make.deep(20.0, i)) for i in (1, 2)]
     agents[1].ledger = agents[1].critical = {"running": 5.0, "idle": 15.0}

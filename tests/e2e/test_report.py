@@ -400,6 +400,7 @@ def test_event_loop(stakeout):
         assert (ns(row["max"]), ns(row["total"])) == (pytest.approx(max(v), rel=0.005), pytest.approx(sum(v), rel=0.005))
     assert lines[4] == "  polling     50 wake-ups that did nothing, every 100 ms (median)"
     assert " ".join(" ".join(lines[5:]).split()) == "spinning 7 times seen in a poll that does not wait, 9 times seen in sched_yield"
+    text = text[text.index("\nAgent 1"):]  # what the objectives recommend names metrics, too
     assert "loop_b" not in text and "  runq_ns" in text, "not twice"
 
 
@@ -419,6 +420,27 @@ def test_agent_is_selected(stakeout):
     assert "one (pid" in text and "two (pid" not in text
     line = refused(stakeout("report", path, "--agent", "four"), 2)
     assert "no agent 'four'" in line and "1 (one), 2 (two)" in line
+
+
+def test_objectives(stakeout):
+    """Missed ones are named, the others counted; what is said is what `check` says, of the agent that is asked for, by rules of one's own."""
+    slow = make.Agent(1, name="slow", values={"serve_ns": [2 * 10**9] * 300})
+    path = make.write(stakeout.folder / "r.ndjson", [slow, make.Agent(2, name="quick", values={"serve_ns": [10**6] * 300})], seconds=60.0, intervals=60)
+    told = figures(stakeout, path)["objectives"]
+    assert told == json.loads(stakeout("check", path, "--json").stdout)["objectives"]
+    missed = [o["rule"] for o in told if o["verdict"] == "missed"]
+    assert "service-p95" in missed and [m["name"] for o in told for m in o["misses"] if o["rule"] == "service-p95"] == ["slow"]
+    text = shown(stakeout, path)
+    count = lambda verdict: sum(o["verdict"] == verdict for o in told)
+    assert f"\nObjectives: {count('missed')} missed, {count('met')} met, {count('no data')} no data\n" in text
+    section = text[text.index("\nObjectives:"):text.index("\nAgent 1")]
+    assert re.findall(r"^  (\S+) +slow ", section, re.M) == [o["rule"] for o in told for m in o["misses"] if m["name"] == "slow"]
+    assert "service-p95" not in [o["rule"] for o in figures(stakeout, path, "--agent", "quick")["objectives"] if o["verdict"] == "missed"]
+    (stakeout.folder / "own.yaml").write_text("rules:\n  - name: own\n    when: p50(serve_ns) > 1s\n")
+    own = figures(stakeout, path, "-r", "own.yaml")["objectives"]
+    assert [(o["rule"], o["agents_missed"], o["agents_met"]) for o in own] == [("own", 1, 1)]
+    (stakeout.folder / "own.yaml").write_text("rules:\n  - name: own\n    when: p50(serve_nss) > 1s\n")
+    assert "own.yaml:3:" in refused(stakeout("report", path, "--rules", "own.yaml"), 2)
 
 
 def test_hist_is_drawn(stakeout):

@@ -13,6 +13,7 @@
 #include "cmd/report_export.h"
 #include "cmd/report_html.h"
 #include "cmd/report_otlp.h"
+#include "judge/objectives.h"
 #include "judge/outlooks.h"
 #include "lib/log.h"
 #include "lib/util.h"
@@ -32,6 +33,7 @@ struct report_options {
 	const char *html; /* likewise */
 	const char *otlp; /* likewise */
 	bool force;
+	const char *rules; /* file; NULL: the default ones */
 	int width; /* 0: as the terminal */
 	const char *agent;
 	int export; /* enum export_id, or -1 */
@@ -82,6 +84,8 @@ static int help(void)
 	       "  --trace OUT        a time line for ui.perfetto.dev (JSON; .gz compresses)\n"
 	       "  --from S, --to S   with these three: intervals that lie within, in seconds\n"
 	       "  --force            overwrite OUT\n"
+	       "  -r, --rules FILE   objectives of one's own, not the default ones (see stakeout\n"
+	       "                     check --list)\n"
 	       "  --agent ID|NAME    this agent only\n"
 	       "  --json             the same figures for programs: one JSON object a file\n"
 	       "  --width N          columns, %d to %d (else the terminal's, COLUMNS, or 80)\n"
@@ -200,16 +204,16 @@ static int parse(int argc, char **argv, struct report_options *o)
 		{ "json", no_argument, NULL, 'j' },	   { "hist", required_argument, NULL, 'H' }, { "agent", required_argument, NULL, 'a' },
 		{ "folded", optional_argument, NULL, 'F' }, { "pprof", required_argument, NULL, 'p' }, { "force", no_argument, NULL, 'f' },
 		{ "width", required_argument, NULL, 'w' },  { "help", no_argument, NULL, 'h' },	      { "csv", optional_argument, NULL, 'c' },
-		{ "hlog", required_argument, NULL, 'l' },   { "trace", required_argument, NULL, 't' }, { "rows", required_argument, NULL, 'r' },
+		{ "hlog", required_argument, NULL, 'l' },   { "trace", required_argument, NULL, 't' }, { "rows", required_argument, NULL, 'k' },
 		{ "from", required_argument, NULL, 'b' },   { "to", required_argument, NULL, 'e' },    { "html", required_argument, NULL, 'M' },
-		{ "otlp", required_argument, NULL, 'o' },   { 0 },
+		{ "otlp", required_argument, NULL, 'o' },   { "rules", required_argument, NULL, 'r' },  { 0 },
 	};
 	long long width;
 	int c;
 
 	opterr = 0;
 	optind = 0; /* getopt's state starts afresh */
-	while ((c = getopt_long(argc, argv, ":h", rows, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":hr:", rows, NULL)) != -1) {
 		switch (c) {
 		case 'j':
 			o->json = true;
@@ -261,11 +265,14 @@ static int parse(int argc, char **argv, struct report_options *o)
 			o->export_path = optarg ? optarg : "-";
 			break;
 		case 'r':
+			o->rules = optarg;
+			break;
+		case 'k':
 		case 'b':
 		case 'e':
-			if (export_option(c, optarg, &o->exported))
+			if (export_option(c == 'k' ? 'r' : c, optarg, &o->exported))
 				return EXIT_USAGE;
-			o->only_export = c == 'r' ? "--rows" : c == 'b' ? "--from" : "--to";
+			o->only_export = c == 'k' ? "--rows" : c == 'b' ? "--from" : "--to";
 			break;
 		case 'h':
 			return help();
@@ -362,13 +369,43 @@ static int report_pprof(const struct recording *r, const char *path, const struc
 struct over_time {
 	struct outlooks outlooks;
 	struct html_bins *bins; /* owned; NULL: nobody asks for them */
+	const char *agent; /* that objectives are of; NULL: all */
+	struct rules *rules; /* owned; NULL: nobody asks for objectives */
+	struct objectives *objectives;
 };
+
+/* Of the agents that are shown. */
+static int objectives_of(struct over_time *t, const struct interval_data *i)
+{
+	struct interval_data some = *i;
+	_cleanup_free_ const struct agent_data **agents = NULL;
+	_cleanup_free_ const struct agent_info **infos = NULL;
+
+	if (!t->agent)
+		return objectives_interval(t->objectives, i);
+	agents = calloc((size_t)i->agents_len + 1, sizeof(const struct agent_data *));
+	infos = calloc((size_t)i->agents_len + 1, sizeof(const struct agent_info *));
+	if (!agents || !infos)
+		return -ENOMEM;
+	some.agents = agents;
+	some.infos = infos;
+	some.agents_len = 0;
+	for (int n = 0; n < i->agents_len; n++) {
+		if (!agent_info_matches(i->infos[n], t->agent))
+			continue;
+		agents[some.agents_len] = i->agents[n];
+		infos[some.agents_len++] = i->infos[n];
+	}
+	return objectives_interval(t->objectives, &some);
+}
 
 static int over_time_interval(void *ctx, const struct interval_data *i)
 {
 	struct over_time *t = ctx;
 	int err = outlooks_interval(&t->outlooks, i);
 
+	if (!err && t->objectives)
+		err = objectives_of(t, i);
 	return err || !t->bins ? err : html_bins_interval(t->bins, i);
 }
 
@@ -378,28 +415,60 @@ static void over_time_fini(struct over_time *t)
 	if (t->bins)
 		html_bins_fini(t->bins);
 	free(t->bins);
+	objectives_free(t->objectives);
+	rules_free(t->rules);
+}
+
+/* 0, or the exit status to end with. */
+static int over_time_init(struct over_time *t, const struct report_options *o)
+{
+	char why[512] = "";
+	int err = 0;
+
+	*t = (struct over_time){ .agent = o->agent };
+	if (o->html)
+		t->bins = calloc(1, sizeof(*t->bins));
+	if (o->html && !t->bins)
+		err = -ENOMEM;
+	if (o->hist >= 0 || o->folded >= 0 || o->pprof || o->otlp)
+		return err ? log_err(err, "cannot start"), EXIT_USAGE : 0;
+	if (o->rules)
+		err = rules_load(o->rules, &t->rules, why, sizeof(why));
+	else
+		t->rules = rules_default();
+	if (!err && t->rules)
+		t->objectives = objectives_new(t->rules);
+	if (*why)
+		log_err(0, "%s", why);
+	else if (!t->objectives)
+		log_err(err ? err : -ENOMEM, "cannot judge objectives");
+	return t->objectives ? 0 : EXIT_USAGE;
 }
 
 static int report_show(const struct recording *r, const char *path, const struct report_options *o, const struct over_time *t, bool titled)
 {
+	struct objective_list objectives = { .len = t->rules ? t->rules->len : 0 };
 	struct terminal_options to;
-	int err;
+	int err = t->objectives ? objectives_judge(t->objectives, &objectives.at) : 0;
 
+	if (err)
+		return log_err(err, "judge the objectives"), EXIT_OUTPUT;
 	if (o->folded >= 0)
 		return report_folded(r, path, o);
 	if (o->pprof)
 		return report_pprof(r, path, o);
 	if (o->html)
-		return report_html(o->html, o->force, r, path, &t->outlooks, t->bins);
+		return report_html(o->html, o->force, r, path, &t->outlooks, &objectives, t->bins);
 	if (o->otlp)
 		return report_otlp(o->otlp, o->force, r, path);
 	terminal_options_detect(&to, stdout);
 	to.hist = o->hist;
 	to.title = titled ? path : NULL;
 	to.outlooks = &t->outlooks;
+	to.objectives = &objectives;
 	if (o->width)
 		to.width = o->width;
-	err = o->json ? json_report(stdout, r, path, &t->outlooks) : terminal_report(stdout, r, &to);
+	err = o->json ? json_report(stdout, r, path, &t->outlooks, &objectives) : terminal_report(stdout, r, &to);
 	if (err)
 		log_err(err, "write the report");
 	return err ? EXIT_OUTPUT : EXIT_DONE;
@@ -408,11 +477,16 @@ static int report_show(const struct recording *r, const char *path, const struct
 static int report_file(const char *path, const struct report_options *o, bool titled)
 {
 	struct recording *r = NULL, view;
-	struct over_time t = { .bins = o->html ? calloc(1, sizeof(*t.bins)) : NULL };
+	struct over_time t;
 	char why[512] = "";
-	int err, n, status = EXIT_USAGE;
+	int err, n, status = over_time_init(&t, o);
 
-	err = o->html && !t.bins ? -ENOMEM : recording_read(path, over_time_interval, &t, &r, why, sizeof(why));
+	if (status) {
+		over_time_fini(&t);
+		return status;
+	}
+	status = EXIT_USAGE;
+	err = recording_read(path, over_time_interval, &t, &r, why, sizeof(why));
 	if (err && *why)
 		log_err(0, "%s: %s", path, why);
 	else if (err)

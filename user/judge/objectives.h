@@ -34,6 +34,11 @@ struct objective { /* of one rule, in the file's order */
 	const char *why; /* it is silent, or agents are; NULL */
 };
 
+struct objective_list { /* lent */
+	const struct objective *at;
+	int len;
+};
+
 struct objectives;
 /* rules are lent until objectives_free(). NULL when out of memory. */
 struct objectives *objectives_new(const struct rules *rules);

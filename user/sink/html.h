@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#include "judge/objectives.h"
 #include "judge/outlooks.h"
 #include "model/recording.h"
 #include "sink/html_bins.h"
@@ -13,6 +14,6 @@
 
 /* r's agents beyond HTML_AGENTS_MAX are left out, which the page says. bins: of the same recording; their histograms are made coarser. 0, -ENOMEM, or what
  * writing to out met. */
-int html_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, struct html_bins *bins);
+int html_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives, struct html_bins *bins);
 
 #endif

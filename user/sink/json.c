@@ -7,6 +7,7 @@
 #include "lib/util.h"
 #include "sink/json.h"
 #include "sink/json_parts.h"
+#include "sink/objectives.h"
 
 static json_t *hist_json(const struct hist *h)
 {
@@ -362,7 +363,20 @@ static json_t *header_json(const struct recording *r, const char *file)
 	return j;
 }
 
-static int report_write(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, bool stacks)
+/* As `check` has it. NULL when out of memory. */
+static json_t *objectives_json(const struct objective_list *l)
+{
+	struct json_text text = {0};
+	json_t *j = NULL;
+
+	objectives_put(&text, NULL, l->at, l->len);
+	if (!text.failed)
+		j = json_loadb(text.text, text.len, 0, NULL);
+	json_text_fini(&text);
+	return j;
+}
+
+static int report_write(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives, bool stacks)
 {
 	json_t *root = header_json(r, file), *agents = json_array();
 	int err = 0;
@@ -371,6 +385,8 @@ static int report_write(FILE *out, const struct recording *r, const char *file, 
 		json_array_append_new(agents, agent_json(r, &r->agents[i], outlooks, stacks));
 	json_object_set_new(root, "findings", findings_json(r, outlooks));
 	json_object_set_new(root, "findings_not_judged", findings_unjudged_json(r));
+	if (objectives)
+		json_object_set_new(root, "objectives", objectives_json(objectives));
 	json_object_set_new(root, "agents", agents);
 	json_object_set_new(root, "observer", observer_json(&r->observer));
 	/* jansson passes NULL on: a part that could not be made is a key that is missing, the root one that is NULL */
@@ -383,12 +399,12 @@ static int report_write(FILE *out, const struct recording *r, const char *file, 
 	return err;
 }
 
-int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks)
+int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives)
 {
-	return report_write(out, r, file, outlooks, true);
+	return report_write(out, r, file, outlooks, objectives, true);
 }
 
-int json_report_short(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks)
+int json_report_short(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives)
 {
-	return report_write(out, r, file, outlooks, false);
+	return report_write(out, r, file, outlooks, objectives, false);
 }

@@ -3,12 +3,14 @@
 #ifndef STAKEOUT_JSON_H
 #define STAKEOUT_JSON_H
 
+#include "judge/objectives.h"
 #include "judge/outlooks.h"
 #include "model/recording.h"
 
-/* 0, -ENOMEM, or what writing to out met (-EPIPE, -ENOSPC ..). file: the recording's name, or NULL; outlooks: on the agents' memory, or NULL. */
-int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks);
+/* 0, -ENOMEM, or what writing to out met (-EPIPE, -ENOSPC ..). file: the recording's name, or NULL; outlooks: on the agents' memory, objectives: what became of
+ * them; either may be NULL. */
+int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives);
 /* The same without the stacks themselves: of profiles the sums and the functions are left. */
-int json_report_short(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks);
+int json_report_short(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives);
 
 #endif

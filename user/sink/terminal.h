@@ -3,6 +3,7 @@
 #ifndef STAKEOUT_TERMINAL_H
 #define STAKEOUT_TERMINAL_H
 
+#include "judge/objectives.h"
 #include "judge/outlooks.h"
 #include "model/recording.h"
 #include "sink/table.h"
@@ -15,6 +16,7 @@ struct terminal_options {
 	bool color, utf8;
 	int hist; /* a metric of type HIST: draw it instead of reporting; -1: report */
 	const char *title; /* first line, e.g. the file's name; NULL: none */
+	const struct objective_list *objectives; /* what became of them; NULL: not judged */
 	const struct outlooks *outlooks; /* on the agents' memory; NULL: none */
 };
 

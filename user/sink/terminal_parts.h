@@ -5,6 +5,7 @@
 #define STAKEOUT_TERMINAL_PARTS_H
 
 #include "judge/finding.h"
+#include "judge/objectives.h"
 #include "lib/util.h"
 #include "model/recording.h"
 #include "sink/table.h"
@@ -33,7 +34,9 @@ const struct hist *peer_time(const struct peer_row *row);
 
 /* What is to be changed, of all agents, the dearest first; an empty line after it, not before. */
 int terminal_findings(const struct screen *s, const struct recording *r, const struct outlooks *outlooks);
-/* One of them; agent: whose, NULL: that is plain. No empty line before it. */
+/* Objectives: the missed ones, and how many others there are; an empty line after it, not before. */
+int terminal_objectives(const struct screen *s, const struct recording *r, const struct objective_list *l);
+/* One of the findings; agent: whose, NULL: that is plain. No empty line before it. */
 void terminal_finding(const struct screen *s, const struct finding *f, const char *agent);
 /* Where the time went: bars and table of the ledgers. */
 int terminal_ledger(const struct screen *s, const struct agent_data *a, const struct peer_rows *peers);

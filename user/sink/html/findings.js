@@ -31,6 +31,32 @@ function unjudged(agent) {
 		el('ul', { class: 'plain' }, [...reasons].map(([why, which]) => el('li', {}, `${why} (${which.join(', ')})`))));
 }
 
+/* As its limit is written: "85 %", "3.20 s". */
+function ruleValueText(o, v) {
+	if (v === null || v === undefined)
+		return '–';
+	return o.unit === 's' ? secondsText(v) : o.unit === 'bytes' ? bytesText(v) : /%/.test(o.when) ? percentText(v) : rateText(v);
+}
+
+function objectivesSection() {
+	const all = report.objectives || [], missed = all.filter((o) => o.verdict === 'missed'), number = (verdict) => all.filter((o) => o.verdict === verdict).length;
+	const rows = missed.flatMap((o) => o.misses.map((m) => ({ o, m })));
+
+	if (!all.length)
+		return null;
+	return section('objectives', 'Objectives', `${missed.length} missed, ${number('met')} met, ${number('no data')} without data.`,
+		rows.length > 0 && table('Objectives that were missed', [
+			{ title: 'objective', key: 'rule', value: (r) => r.o.rule, node: (r) => [r.o.rule, ' ', el('span', { class: `severity ${r.o.severity}` }, r.o.severity)] },
+			{ title: 'missed when', key: 'when', value: (r) => r.o.when, wide: true }, { title: 'agent', key: 'agent', value: (r) => r.m.name, node: (r) => name(r.m.name) },
+			{ title: 'of', key: 'subject', value: (r) => r.m.subject, node: (r) => name(r.m.subject) }, column('worst', 'worst', (r) => r.m.worst, (v, r) => ruleValueText(r.o, v)),
+			column('since (UTC)', 'since_s', (r) => r.m.since_s, (s) => clockText(dateOf(s), true)), column('for', 'seconds', (r) => r.m.seconds, (s, r) => secondsText(s) + (r.m.ongoing ? ', to the end' : '')),
+			column('times', 'times', (r) => r.m.times, countText),
+		], rows, { name: 'objectives', quiet: true, id: (r) => `${r.o.rule} ${r.m.agent} ${r.m.subject}` }),
+		folded('All objectives', () => table('All objectives', [{ title: 'objective', key: 'rule', value: (o) => o.rule }, { title: 'missed when', key: 'when', value: (o) => o.when, wide: true },
+			{ title: 'verdict', key: 'verdict', value: (o) => o.verdict, text: (v, o) => o.why ? `${v}: ${o.why}` : v }, column('worst', 'worst', (o) => o.worst, (v, o) => ruleValueText(o, v)),
+			{ title: 'what to do', key: 'help', value: (o) => o.help, wide: true }], all, { name: 'all-objectives', quiet: true, id: (o) => o.rule })));
+}
+
 function findingsSection(agent, choose) {
 	const items = report.findings.map((f) => findingItem(f, choose)), more = items.slice(FINDINGS_OPEN);
 	const dearest = report.findings.length === 1 ? '1 finding' : `${report.findings.length} findings, the dearest first`;
