@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define OUTLOOK_POINTS 512 /* kept; of longer series neighbours are thinned out evenly */
+#define OUTLOOK_POINTS 512 /* kept, at most STATS_POINTS; of longer series neighbours are thinned out evenly */
 
 struct outlook_series { /* zero-initialised is empty */
 	int len;
