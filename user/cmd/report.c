@@ -15,6 +15,7 @@
 #include "cmd/report_otlp.h"
 #include "judge/objectives.h"
 #include "judge/outlooks.h"
+#include "judge/trend.h"
 #include "lib/log.h"
 #include "lib/util.h"
 #include "model/recording.h"
@@ -372,6 +373,7 @@ struct over_time {
 	const char *agent; /* that objectives are of; NULL: all */
 	struct rules *rules; /* owned; NULL: nobody asks for objectives */
 	struct objectives *objectives;
+	struct trends *trends; /* owned; NULL: nobody asks for them */
 };
 
 /* Of the agents that are shown. */
@@ -406,6 +408,8 @@ static int over_time_interval(void *ctx, const struct interval_data *i)
 
 	if (!err && t->objectives)
 		err = objectives_of(t, i);
+	if (!err && t->trends)
+		err = trends_interval(t->trends, i);
 	return err || !t->bins ? err : html_bins_interval(t->bins, i);
 }
 
@@ -416,6 +420,7 @@ static void over_time_fini(struct over_time *t)
 		html_bins_fini(t->bins);
 	free(t->bins);
 	objectives_free(t->objectives);
+	trends_free(t->trends);
 	rules_free(t->rules);
 }
 
@@ -438,21 +443,28 @@ static int over_time_init(struct over_time *t, const struct report_options *o)
 		t->rules = rules_default();
 	if (!err && t->rules)
 		t->objectives = objectives_new(t->rules);
+	if (t->objectives && !o->html)
+		t->trends = trends_new();
 	if (*why)
 		log_err(0, "%s", why);
 	else if (!t->objectives)
 		log_err(err ? err : -ENOMEM, "cannot judge objectives");
-	return t->objectives ? 0 : EXIT_USAGE;
+	else if (!t->trends && !o->html)
+		log_err(-ENOMEM, "cannot follow trends");
+	return t->objectives && (t->trends || o->html) ? 0 : EXIT_USAGE;
 }
 
 static int report_show(const struct recording *r, const char *path, const struct report_options *o, const struct over_time *t, bool titled)
 {
 	struct objective_list objectives = { .len = t->rules ? t->rules->len : 0 };
+	struct trend_list trends = {0};
 	struct terminal_options to;
 	int err = t->objectives ? objectives_judge(t->objectives, &objectives.at) : 0;
 
+	if (!err && t->trends)
+		err = trends_judge(t->trends, t->rules, &trends.at, &trends.len);
 	if (err)
-		return log_err(err, "judge the objectives"), EXIT_OUTPUT;
+		return log_err(err, "judge the recording"), EXIT_OUTPUT;
 	if (o->folded >= 0)
 		return report_folded(r, path, o);
 	if (o->pprof)
@@ -466,9 +478,10 @@ static int report_show(const struct recording *r, const char *path, const struct
 	to.title = titled ? path : NULL;
 	to.outlooks = &t->outlooks;
 	to.objectives = &objectives;
+	to.trends = &trends;
 	if (o->width)
 		to.width = o->width;
-	err = o->json ? json_report(stdout, r, path, &t->outlooks, &objectives) : terminal_report(stdout, r, &to);
+	err = o->json ? json_report(stdout, r, path, &t->outlooks, &objectives, &trends) : terminal_report(stdout, r, &to);
 	if (err)
 		log_err(err, "write the report");
 	return err ? EXIT_OUTPUT : EXIT_DONE;

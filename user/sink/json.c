@@ -376,7 +376,8 @@ static json_t *objectives_json(const struct objective_list *l)
 	return j;
 }
 
-static int report_write(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives, bool stacks)
+static int report_write(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives,
+	const struct trend_list *trends, bool stacks)
 {
 	json_t *root = header_json(r, file), *agents = json_array();
 	int err = 0;
@@ -387,6 +388,8 @@ static int report_write(FILE *out, const struct recording *r, const char *file, 
 	json_object_set_new(root, "findings_not_judged", findings_unjudged_json(r));
 	if (objectives)
 		json_object_set_new(root, "objectives", objectives_json(objectives));
+	if (trends)
+		json_object_set_new(root, "trends", trends_json(r, trends));
 	json_object_set_new(root, "agents", agents);
 	json_object_set_new(root, "observer", observer_json(&r->observer));
 	/* jansson passes NULL on: a part that could not be made is a key that is missing, the root one that is NULL */
@@ -399,12 +402,13 @@ static int report_write(FILE *out, const struct recording *r, const char *file, 
 	return err;
 }
 
-int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives)
+int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives,
+	const struct trend_list *trends)
 {
-	return report_write(out, r, file, outlooks, objectives, true);
+	return report_write(out, r, file, outlooks, objectives, trends, true);
 }
 
 int json_report_short(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives)
 {
-	return report_write(out, r, file, outlooks, objectives, false);
+	return report_write(out, r, file, outlooks, objectives, NULL, false);
 }

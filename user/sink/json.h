@@ -5,12 +5,14 @@
 
 #include "judge/objectives.h"
 #include "judge/outlooks.h"
+#include "judge/trend.h"
 #include "model/recording.h"
 
 /* 0, -ENOMEM, or what writing to out met (-EPIPE, -ENOSPC ..). file: the recording's name, or NULL; outlooks: on the agents' memory, objectives: what became of
- * them; either may be NULL. */
-int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives);
-/* The same without the stacks themselves: of profiles the sums and the functions are left. */
+ * them, trends: how figures went; any may be NULL. */
+int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives,
+	const struct trend_list *trends);
+/* The same without trends and without the stacks themselves: of profiles the sums and the functions are left. */
 int json_report_short(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives);
 
 #endif

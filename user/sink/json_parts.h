@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "judge/outlooks.h"
+#include "judge/trend.h"
 #include "lib/util.h"
 #include "model/recording.h"
 
@@ -42,5 +43,7 @@ void depth_json(json_t *agent, const struct recording *r, const struct recording
 /* What is to be changed, the dearest first; NULL when out of memory. And what could not be judged, and why. */
 json_t *findings_json(const struct recording *r, const struct outlooks *outlooks);
 json_t *findings_unjudged_json(const struct recording *r);
+/* All figures that were followed, those that are not steady first; only of agents that are reported. */
+json_t *trends_json(const struct recording *r, const struct trend_list *l);
 
 #endif

@@ -318,6 +318,8 @@ int terminal_report(FILE *out, const struct recording *r, const struct terminal_
 		err = terminal_findings(&s, r, o->outlooks);
 	if (!err && o->hist < 0 && r->agents_len && o->objectives)
 		err = terminal_objectives(&s, r, o->objectives);
+	if (!err && o->hist < 0 && o->trends)
+		err = terminal_trends(&s, r, o->trends);
 	for (int i = 0; i < r->agents_len && !err; i++) {
 		if (o->hist >= 0)
 			err = terminal_hist(&s, &r->agents[i], (enum metric_id)o->hist);

@@ -5,6 +5,7 @@
 
 #include "judge/objectives.h"
 #include "judge/outlooks.h"
+#include "judge/trend.h"
 #include "model/recording.h"
 #include "sink/table.h"
 
@@ -18,6 +19,7 @@ struct terminal_options {
 	const char *title; /* first line, e.g. the file's name; NULL: none */
 	const struct objective_list *objectives; /* what became of them; NULL: not judged */
 	const struct outlooks *outlooks; /* on the agents' memory; NULL: none */
+	const struct trend_list *trends; /* NULL: not judged */
 };
 
 /* What suits `out`: colour on a terminal unless NO_COLOR is set to something, its width (else COLUMNS, else 80), blocks where the locale

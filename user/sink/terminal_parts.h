@@ -6,6 +6,7 @@
 
 #include "judge/finding.h"
 #include "judge/objectives.h"
+#include "judge/trend.h"
 #include "lib/util.h"
 #include "model/recording.h"
 #include "sink/table.h"
@@ -36,6 +37,8 @@ const struct hist *peer_time(const struct peer_row *row);
 int terminal_findings(const struct screen *s, const struct recording *r, const struct outlooks *outlooks);
 /* Objectives: the missed ones, and how many others there are; an empty line after it, not before. */
 int terminal_objectives(const struct screen *s, const struct recording *r, const struct objective_list *l);
+/* What isn't steady, of all agents that are reported; an empty line after it, not before; nothing where all is steady. */
+int terminal_trends(const struct screen *s, const struct recording *r, const struct trend_list *l);
 /* One of the findings; agent: whose, NULL: that is plain. No empty line before it. */
 void terminal_finding(const struct screen *s, const struct finding *f, const char *agent);
 /* Where the time went: bars and table of the ledgers. */
