@@ -5,6 +5,7 @@ import math
 import random
 import re
 import subprocess
+from xml.etree import ElementTree
 
 import pytest
 
@@ -249,6 +250,28 @@ def test_several_files(stakeout):
     assert done.returncode == 1
 
 
+def test_junit(stakeout):
+    """As another program's XML reader has it: failures, skips and errors, a suite a recording."""
+    evil = "a<b>&\"\x1b\ufffe"
+    slow_one = recorded(stakeout.folder, agents=[make.Agent(1, name=evil, **TRIPS["database-slow"][0])])
+    (stakeout.folder / "empty").write_text("")
+    done = stakeout("check", slow_one, "empty", "--junit", "out.xml")
+    assert done.returncode == 2 and b"database-slow" in done.stdout
+    suites = ElementTree.parse(stakeout.folder / "out.xml").getroot()
+    assert [s.get("name") for s in suites] == [slow_one, "empty"]
+    assert [suites[1].get("errors"), suites[1][0][0].tag, suites[1][0][0].get("message")] == ["1", "error", "it is empty"]
+    objectives = json.loads(stakeout("check", "--json", slow_one).stdout)["objectives"]
+    want = {o["rule"]: {"missed": "system-out" if o["severity"] == "info" else "failure", "met": None, "no data": "skipped"}[o["verdict"]] for o in objectives}
+    assert {c.get("name"): c[0].tag if len(c) else None for c in suites[0]} == want
+    assert [int(suites[0].get(key)) for key in ("tests", "failures", "skipped")] == [len(want), 1, list(want.values()).count("skipped")]
+    (failure,) = suites[0].iter("failure")
+    assert failure.get("type") == "warning" and failure.get("message").startswith('a<b>&"?') and "db: " in failure.get("message") and "(> 100ms)" in failure.text
+    done = stakeout("check", slow_one, "--junit", "out.xml")
+    assert done.returncode == 5 and b"--force overwrites it" in done.stderr
+    assert stakeout("check", slow_one, "--junit", "out.xml", "--force").returncode == 1
+    assert stakeout("check", slow_one, "--junit", "-").stdout == (stakeout.folder / "out.xml").read_bytes()
+
+
 @pytest.mark.parametrize("text, says", [
     ("rules:\n- name: a\n  when: p95(exchang_ns) > 3s\n", r"rules.yaml:3:13: unknown metric 'exchang_ns' \(did you mean 'exchange_ns'\?\)"),
     ("rules:\n- name: a\n  when: p95(exchange_ns) > 3\n", r"rules.yaml:3:28: '3' is a plain number, but the expression is a time: like 3s or 250ms is expected"),
@@ -273,6 +296,7 @@ def test_bad_rules(stakeout, text, says):
     (["x", "-r"], "-r needs a value"),
     (["x", "-r", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
     (["x", "--width", "10"], "--width 10: want a number from 40 to 1000"),
+    (["x", "--json", "--junit", "-"], "both write to standard output"),
     (["empty"], "empty: it is empty"),
     (["text"], "text: "),
 ])
@@ -287,6 +311,6 @@ def test_bad_usage(stakeout, args, says):
 def test_output_full(stakeout):
     made = recorded(stakeout.folder, seconds=2, intervals=2)
     with open("/dev/full", "w") as full:
-        for args in ([made], ["--json", made], ["--list"]):
+        for args in ([made], ["--json", made], ["--list"], [made, "--junit", "-"]):
             done = subprocess.run([stakeout.path, "check", *args], stdout=full, stderr=subprocess.PIPE)
             assert done.returncode == 5 and done.stderr

@@ -332,9 +332,34 @@ static void seconds_are_the_nearest(void **ctx)
 	assert_int_equal(hist_seconds_shift(HIST_SCALE), 957);
 }
 
+/* Into an empty one, a larger one, a smaller one, one of another scale, and one of wide counts. */
+static void test_copy(void **state)
+{
+	struct hist from, into;
+
+	(void)state;
+	hist_init(&into);
+	for (int turn = 0; turn < 6; turn++) {
+		hist_init(&from);
+		for (int i = 0; i < (turn == 1 ? 3 : 200); i++)
+			assert_int_equal(hist_record_n(&from, (uint64_t)i * i * (turn + 1), turn == 4 ? UINT32_MAX : 2), 0);
+		if (turn == 3)
+			assert_int_equal(hist_downscale(&from, 2), 0);
+		assert_int_equal(hist_copy(&into, &from), 0);
+		assert_true(into.count == from.count && into.sum == from.sum && into.min == from.min && into.max == from.max && into.zero_count == from.zero_count);
+		for (int q = 0; q <= 50; q++)
+			assert_float_equal(hist_quantile(&into, q / 50.0), hist_quantile(&from, q / 50.0), 0);
+		assert_int_equal(hist_merge(&into, &from), 0);
+		assert_int_equal(into.count, 2 * from.count);
+		hist_fini(&from);
+	}
+	hist_fini(&into);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_copy),
 		cmocka_unit_test(index_at_every_border),
 		cmocka_unit_test(index_of_random_values),
 		cmocka_unit_test(index_at_coarser_scales),

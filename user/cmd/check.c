@@ -9,6 +9,7 @@
 #include "cmd/cmd.h"
 #include "judge/objectives.h"
 #include "lib/log.h"
+#include "lib/outfile.h"
 #include "lib/util.h"
 #include "sink/format.h"
 #include "sink/objectives.h"
@@ -16,7 +17,9 @@
 
 struct check_options {
 	const char *rules; /* NULL: the default ones */
-	bool json, list;
+	const char *junit; /* file, "-": standard output; NULL: none */
+	struct outfile *xml; /* that file; NULL: none */
+	bool json, list, force;
 	int width; /* 0: what suits */
 };
 
@@ -31,6 +34,8 @@ static int help(void)
 	       "  -r, --rules FILE  rules of one's own\n"
 	       "  --list            print the rules, to start one's own from\n"
 	       "  --json            as JSON, a line a recording\n"
+	       "  --junit OUT       also write JUnit XML for CI systems into the file OUT\n"
+	       "  --force           overwrite OUT\n"
 	       "  --width N         columns, %d to %d (else the terminal's, or 80)\n"
 	       "  -h, --help        this text\n\n"
 	       "Exit status: 0 met, or no data; 1 a rule of severity warning or critical was missed\n"
@@ -56,7 +61,8 @@ static int parse(int argc, char **argv, struct check_options *o)
 {
 	static const struct option rows[] = {
 		{ "rules", required_argument, NULL, 'r' }, { "list", no_argument, NULL, 'l' },  { "json", no_argument, NULL, 'j' },
-		{ "width", required_argument, NULL, 'w' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "width", required_argument, NULL, 'w' }, { "help", no_argument, NULL, 'h' },
+		{ "junit", required_argument, NULL, 'u' }, { "force", no_argument, NULL, 'f' }, { 0 },
 	};
 	long long width;
 	int c;
@@ -74,6 +80,12 @@ static int parse(int argc, char **argv, struct check_options *o)
 		case 'j':
 			o->json = true;
 			break;
+		case 'u':
+			o->junit = optarg;
+			break;
+		case 'f':
+			o->force = true;
+			break;
 		case 'w':
 			if (parse_int(optarg, TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX, &width))
 				return log_err(0, "--width %s: want a number from %d to %d", optarg, TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX), EXIT_USAGE;
@@ -89,6 +101,8 @@ static int parse(int argc, char **argv, struct check_options *o)
 		return log_err(0, "check needs the names of recordings (see stakeout check --help)"), EXIT_USAGE;
 	if (optind < argc && o->list)
 		return log_err(0, "--list prints the rules; it checks no recording"), EXIT_USAGE;
+	if (o->junit && o->json && !strcmp(o->junit, "-"))
+		return log_err(0, "--json and --junit - both write to standard output"), EXIT_USAGE;
 	return -1;
 }
 
@@ -180,6 +194,19 @@ static int print_json(const char *path, const struct recording *r, const struct 
 	return whole ? 0 : -ENOMEM;
 }
 
+/* Nothing else goes to standard output then. */
+static bool junit_only(const struct check_options *c)
+{
+	return c->junit && !strcmp(c->junit, "-");
+}
+
+static int tell(const struct check_options *c, const char *path, const struct recording *r, const struct objectives *o, const struct objective *all, int len)
+{
+	if (junit_only(c))
+		return EXIT_DONE;
+	return written(c->json ? print_json(path, r, o, all, len) : print_table(c, path, r, o, all, len));
+}
+
 static int check_file(const char *path, const struct rules *rules, const struct check_options *c)
 {
 	struct objectives *o = objectives_new(rules);
@@ -190,12 +217,16 @@ static int check_file(const char *path, const struct rules *rules, const struct 
 
 	if (!err)
 		err = objectives_judge(o, &all);
-	if (err && *why) {
+	if (err && !*why)
+		snprintf(why, sizeof(why), "%s", strerror(-err));
+	if (err) {
 		log_err(0, "%s: %s", path, why);
-	} else if (err) {
-		log_err(err, "read %s", path);
+		if (c->xml)
+			objectives_junit_unread(outfile_stream(c->xml), path, why);
 	} else {
-		status = written(c->json ? print_json(path, r, o, all, rules->len) : print_table(c, path, r, o, all, rules->len));
+		if (c->xml)
+			objectives_junit_suite(outfile_stream(c->xml), path, all, rules->len);
+		status = tell(c, path, r, o, all, rules->len);
 		if (!status && objectives_missed(all, rules->len))
 			status = EXIT_MISSED;
 	}
@@ -204,10 +235,47 @@ static int check_file(const char *path, const struct rules *rules, const struct 
 	return status;
 }
 
+static int check_files(char **paths, int len, const struct rules *rules, const struct check_options *c)
+{
+	int worst = EXIT_DONE;
+
+	for (int i = 0; i < len && worst != EXIT_OUTPUT; i++) {
+		int one = check_file(paths[i], rules, c);
+
+		if (one > worst)
+			worst = one;
+		if (!c->json && i + 1 < len && !junit_only(c))
+			putchar('\n');
+	}
+	return worst;
+}
+
+/* The same with a file for CI systems, which is there when all has been judged. */
+static int check_files_junit(char **paths, int len, const struct rules *rules, struct check_options *c)
+{
+	struct outfile_options how = { .force = c->force };
+	int err, status;
+
+	c->xml = outfile_open(c->junit, &how, &err);
+	if (!c->xml && err == -EEXIST)
+		return log_err(0, "%s is there already; --force overwrites it", c->junit), EXIT_OUTPUT;
+	if (!c->xml)
+		return log_err(err, "cannot write %s", c->junit), EXIT_OUTPUT;
+	objectives_junit_begin(outfile_stream(c->xml));
+	status = check_files(paths, len, rules, c);
+	if (status == EXIT_OUTPUT) { /* it stopped short */
+		outfile_discard(c->xml);
+		return status;
+	}
+	objectives_junit_end(outfile_stream(c->xml));
+	err = outfile_end(c->xml, 0);
+	return err ? log_err(err, "cannot write %s", c->junit), EXIT_OUTPUT : status;
+}
+
 int cmd_check(int argc, char **argv)
 {
 	struct check_options c = { 0 };
-	int status = parse(argc, argv, &c), worst = EXIT_DONE;
+	int status = parse(argc, argv, &c);
 	struct rules *rules;
 
 	if (status >= 0)
@@ -217,16 +285,12 @@ int cmd_check(int argc, char **argv)
 		return EXIT_USAGE;
 	if (c.list) {
 		fputs(rules_text(rules), stdout);
-		worst = written(0);
-	}
-	for (int i = optind; i < argc && worst != EXIT_OUTPUT; i++) {
-		int one = check_file(argv[i], rules, &c);
-
-		if (one > worst)
-			worst = one;
-		if (!c.json && i + 1 < argc)
-			putchar('\n');
+		status = written(0);
+	} else if (c.junit) {
+		status = check_files_junit(argv + optind, argc - optind, rules, &c);
+	} else {
+		status = check_files(argv + optind, argc - optind, rules, &c);
 	}
 	rules_free(rules);
-	return worst;
+	return status;
 }

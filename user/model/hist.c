@@ -287,7 +287,7 @@ int hist_copy(struct hist *into, const struct hist *from)
 	struct hist h = *from;
 
 	if (into->wide || from->wide || into->cap < from->len) {
-		hist_reset(into);
+		hist_fini(into); /* empty, and at the finest scale */
 		return hist_merge(into, from);
 	}
 	h.cap = into->cap;

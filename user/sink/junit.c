@@ -9,6 +9,7 @@
 #include "model/json_put.h"
 #include "sink/diff.h"
 #include "sink/format.h"
+#include "sink/junit.h"
 
 /* U+FFFE and U+FFFF, which are UTF-8 but no characters. */
 static bool no_character(const unsigned char *s, size_t len)
@@ -16,7 +17,7 @@ static bool no_character(const unsigned char *s, size_t len)
 	return len == 3 && s[0] == 0xef && s[1] == 0xbf && s[2] >= 0xbe;
 }
 
-static void put_text(FILE *out, const char *text)
+void junit_text(FILE *out, const char *text)
 {
 	const unsigned char *s = (const unsigned char *)text;
 	size_t len;
@@ -33,14 +34,14 @@ static void put_text(FILE *out, const char *text)
 	}
 }
 
-static void put_attribute(FILE *out, const char *name, const char *value)
+void junit_attribute(FILE *out, const char *name, const char *value)
 {
 	fprintf(out, " %s=\"", name);
-	put_text(out, value);
+	junit_text(out, value);
 	fputc('"', out);
 }
 
-static void put_number(FILE *out, const char *name, int n)
+void junit_number(FILE *out, const char *name, int n)
 {
 	fprintf(out, " %s=\"%d\"", name, n);
 }
@@ -55,7 +56,7 @@ static void put_change(FILE *out, const struct diff_view *v, const struct compar
 	        change_text(row->measure, row->change, change), change_text(row->measure, row->low, low),
 	        change_text(row->measure, row->high, high),
 	        change_text(row->measure, compare_limit(v->limits, row->measure), limit));
-	put_text(out, text);
+	junit_text(out, text);
 }
 
 static void put_case(FILE *out, const struct diff_view *v, const struct comparison *row)
@@ -64,8 +65,8 @@ static void put_case(FILE *out, const struct diff_view *v, const struct comparis
 
 	snprintf(name, sizeof(name), "%s%s%s", row->subject, *row->subject ? " " : "", measure_infos[row->measure].name);
 	fputs("  <testcase", out);
-	put_attribute(out, "classname", row->agent);
-	put_attribute(out, "name", name);
+	junit_attribute(out, "classname", row->agent);
+	junit_attribute(out, "name", name);
 	fputs(" time=\"0\">", out);
 	if (row->verdict == VERDICT_DEGRADED) {
 		fputs("<failure type=\"degraded\" message=\"", out);
@@ -73,7 +74,7 @@ static void put_case(FILE *out, const struct diff_view *v, const struct comparis
 		fputs("\"/>", out);
 	} else if (row->verdict == VERDICT_INSUFFICIENT) {
 		fputs("<skipped", out);
-		put_attribute(out, "message", row->why ? row->why : "");
+		junit_attribute(out, "message", row->why ? row->why : "");
 		fputs("/>", out);
 	} else {
 		fprintf(out, "<system-out>%s: ", verdict_names[row->verdict]);
@@ -98,11 +99,11 @@ static void put_suite(FILE *out, const struct diff_view *v, const char *agent)
 			counts[v->c->rows[i].verdict]++;
 		}
 	fputs(" <testsuite", out);
-	put_attribute(out, "name", agent);
-	put_number(out, "tests", tests);
-	put_number(out, "failures", counts[VERDICT_DEGRADED]);
-	put_number(out, "errors", 0);
-	put_number(out, "skipped", counts[VERDICT_INSUFFICIENT]);
+	junit_attribute(out, "name", agent);
+	junit_number(out, "tests", tests);
+	junit_number(out, "failures", counts[VERDICT_DEGRADED]);
+	junit_number(out, "errors", 0);
+	junit_number(out, "skipped", counts[VERDICT_INSUFFICIENT]);
 	fputs(" time=\"0\">\n", out);
 	for (int i = 0; i < v->c->len; i++)
 		if (of_agent(&v->c->rows[i], agent))
@@ -115,10 +116,10 @@ int junit_diff(FILE *out, const struct diff_view *v)
 	const struct comparisons *c = v->c;
 
 	fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"stakeout diff\"", out);
-	put_number(out, "tests", c->len);
-	put_number(out, "failures", c->counts[VERDICT_DEGRADED]);
-	put_number(out, "errors", 0);
-	put_number(out, "skipped", c->counts[VERDICT_INSUFFICIENT]);
+	junit_number(out, "tests", c->len);
+	junit_number(out, "failures", c->counts[VERDICT_DEGRADED]);
+	junit_number(out, "errors", 0);
+	junit_number(out, "skipped", c->counts[VERDICT_INSUFFICIENT]);
 	fputs(" time=\"0\">\n", out);
 	for (int i = 0; i < c->len; i++) {
 		bool first = true;

@@ -14,4 +14,11 @@ int objectives_table(const struct screen *s, const struct objective *all, int le
 /* As an array. */
 void objectives_put(struct json_text *j, const char *key, const struct objective *all, int len);
 
+/* JUnit XML: a suite a recording, between a beginning and an end; a case a rule, which fails when one of severity warning or critical was missed, and is skipped where
+ * there are no data. why: the recording couldn't be read. Errors are left to the stream. */
+void objectives_junit_begin(FILE *out);
+void objectives_junit_suite(FILE *out, const char *file, const struct objective *all, int len);
+void objectives_junit_unread(FILE *out, const char *file, const char *why);
+void objectives_junit_end(FILE *out);
+
 #endif
