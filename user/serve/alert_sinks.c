@@ -133,13 +133,25 @@ static void sender_done(struct alert_sink *k, size_t i, struct sender *s)
 /* Without waiting for it, unless the one before has not come to its end either. */
 static void sink_leave(struct alert_sinks *s, size_t i)
 {
+	if (!s->at[i].sender)
+		return;
 	if (s->leaving[i])
 		sender_done(&s->at[i], i, s->leaving[i]);
 	s->leaving[i] = s->at[i].sender;
 	s->at[i].sender = NULL;
 	s->at[i].ailing = false;
-	if (s->leaving[i])
-		sender_end(s->leaving[i], CLOSE_S);
+	sender_end(s->leaving[i], CLOSE_S);
+}
+
+bool alert_sinks_leave(struct alert_sinks *s)
+{
+	bool left = true;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		sink_leave(s, i);
+		left = left && (!s->leaving[i] || sender_ended(s->leaving[i]));
+	}
+	return left;
 }
 
 int alert_sinks_change(struct alert_sinks *s, const struct config *c, char *why, size_t why_len)

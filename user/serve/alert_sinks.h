@@ -29,6 +29,8 @@ int alert_sinks_put(struct alert_sinks *s, const struct alert_context *c, const 
 void alert_sinks_look(struct alert_sinks *s, const struct alert_context *c, const struct alerts *a);
 /* For pages of metrics. */
 int alert_sinks_tell(struct alert_sinks *s, struct live *l);
+/* None is asked for any more; to be called until it returns true: then alert_sinks_close() has nothing to wait for. */
+bool alert_sinks_leave(struct alert_sinks *s);
 /* Waits up to 5 s for what is still to be sent. */
 void alert_sinks_close(struct alert_sinks *s);
 

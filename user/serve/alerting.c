@@ -362,6 +362,17 @@ bool alerting_uses(const struct alerting *a, const struct config *c)
 	return a && a->config == c;
 }
 
+bool alerting_leave(struct alerting *a)
+{
+	bool left = alert_sinks_leave(&a->sinks);
+
+	if (!a->state)
+		return left;
+	state_save(a);
+	sender_end(a->state, CLOSE_S);
+	return left && sender_ended(a->state);
+}
+
 void alerting_close(struct alerting *a)
 {
 	if (!a)

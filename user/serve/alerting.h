@@ -24,6 +24,8 @@ int alerting_closed(struct alerting *a, const struct interval_data *i);
 int alerting_interval(struct alerting *a, const struct interval_data *i);
 /* What pages of metrics tell. 0 or -ENOMEM. */
 int alerting_tell(struct alerting *a, struct live *l);
+/* No alerts are asked for any more; to be called with each interval until it returns true: then alerting_close() has nothing to wait for. */
+bool alerting_leave(struct alerting *a);
 /* Alerts go on firing: who is back soon goes on where this ended. NULL is accepted. */
 void alerting_close(struct alerting *a);
 

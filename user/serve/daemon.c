@@ -25,6 +25,7 @@ struct daemon {
 	int old_len;
 	struct recordings *recordings; /* NULL: none are asked for */
 	struct alerting *alerting; /* NULL: no alerts are asked for */
+	struct alerting *alerting_before; /* not asked for any more, but not at its end yet; NULL: none */
 	struct session *session;
 	struct live live;
 	pthread_mutex_t lock;
@@ -99,6 +100,14 @@ static int alerts_tell(struct daemon *d)
 	return err;
 }
 
+static void alerts_leave(struct daemon *d)
+{
+	if (!d->alerting_before || !alerting_leave(d->alerting_before))
+		return;
+	alerting_close(d->alerting_before);
+	d->alerting_before = NULL;
+}
+
 static int on_closed(void *ctx, const struct interval_data *i)
 {
 	struct daemon *d = ctx;
@@ -123,6 +132,7 @@ static int on_interval(void *ctx, const struct interval_data *i, const struct st
 
 		alerts_err(d, failed ? failed : alerts_tell(d));
 	}
+	alerts_leave(d);
 	if (!err)
 		outputs_interval(&d->outputs);
 	return live_err(err);
@@ -188,16 +198,18 @@ static int alerts_apply(struct daemon *d, struct config *c)
 	char why[512];
 	int err = 0;
 
-	if (!c->alerts.on) {
-		alerting_close(d->alerting);
+	if (!c->alerts.on && d->alerting) {
+		alerting_close(d->alerting_before);
+		d->alerting_before = d->alerting;
 		d->alerting = NULL;
+		alerts_leave(d);
 		pthread_mutex_lock(&d->lock);
 		live_alerts_reset(&d->live);
 		d->live.judged = false;
 		pthread_mutex_unlock(&d->lock);
 	} else if (d->alerting) {
 		err = alerting_change(d->alerting, c, why, sizeof(why));
-	} else {
+	} else if (c->alerts.on) {
 		err = alerting_open(c, session_start_ns(d->session), &d->live.header, &d->alerting, why, sizeof(why));
 	}
 	return err ? log_err(0, "alerts: %s", why), err : 0;
@@ -235,7 +247,7 @@ static void config_replace(struct daemon *d, struct config *fresh)
 	c = context_of(d);
 	outputs_change(&d->outputs, &c);
 	for (int i = 0; i < d->old_len; i++)
-		if (d->old[i] == d->first || alerting_uses(d->alerting, d->old[i]) || outputs_use(&d->outputs, d->old[i]))
+		if (d->old[i] == d->first || alerting_uses(d->alerting, d->old[i]) || alerting_uses(d->alerting_before, d->old[i]) || outputs_use(&d->outputs, d->old[i]))
 			d->old[kept++] = d->old[i];
 		else
 			config_free(d->old[i]);
@@ -332,6 +344,7 @@ int daemon_run(const char *path)
 	outputs_close(&d.outputs);
 	recordings_close(d.recordings);
 	alerting_close(d.alerting);
+	alerting_close(d.alerting_before);
 	session_free(d.session);
 	live_fini(&d.live);
 	cleanup_close(&d.watchdog_fd);
