@@ -67,11 +67,12 @@ static void help_row(const char *name, const char *help)
 static int help(void)
 {
 	printf("Usage: stakeout report FILE.. [OPTIONS]\n\n"
-	       "Shows what recordings say, one after the other: for each agent where its time\n"
-	       "went, how long its peers took to answer, what its tools and its event loop did,\n"
-	       "how long its waits and how large its transfers were, which code ran, waited and\n"
-	       "allocated (where the recording has stacks), memory and sockets; then what the\n"
-	       "watching cost and whether anything was missed.\n"
+	       "Shows what recordings say, one after the other: what should be changed, which\n"
+	       "objectives were missed, what got slower or faster and when; then for each agent\n"
+	       "where its time went, how long its peers took to answer, what its tools and its\n"
+	       "event loop did, how long its waits and how large its transfers were, which code\n"
+	       "ran, waited and allocated (where the recording has stacks), memory and sockets;\n"
+	       "last what the watching cost and whether anything was missed.\n"
 	       "FILE `-` is standard input.\n\n"
 	       "  --hist NAME        draw the histogram NAME of each agent, e.g. runq_ns\n"
 	       "  --folded [SAMPLES] stacks for flame graphs, one a line; cpu_ns unless named\n"

@@ -11,8 +11,8 @@
 #include "judge/trend_parts.h"
 
 #define SIDE_MIN 5 /* points */
-#define ERRORS_MIN                                                                                                             \
-	5.5 /* standard errors; of 1,000 series of noise in which neighbours correlate by up to 0.8, at most 10 have a split beyond (tests/unit/test_trend.c) */
+/* Of 1,000 series of noise of 20 points or more in which neighbours correlate by up to 0.5, at most 10 have a split beyond; of 60 points or more, by up to 0.8. */
+#define ERRORS_MIN 5.5 /* standard errors */
 #define MEDIAN_ERROR 1.2533 /* of a median, in those of a mean: normal distribution */
 #define LINE_BETTER 0.95 /* steps must leave less than that of what a line leaves */
 #define RESOLUTION 0.006 /* of a logarithm: standard deviation within a histogram's bucket */
