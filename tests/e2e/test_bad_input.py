@@ -74,7 +74,7 @@ def test_command(check, args, pattern):
     (["--ring-size", "8MB"], "not a size"),
     (["--ring-size", "big"], "not a size"),
     (["--ring-size", ""], "not a size"),
-    (["--probe", "+shed"], "unknown probe 'shed' .did you mean 'sched'.*probes: sched, proc, mem, peak, sock, names, kmem"),
+    (["--probe", "+shed"], "unknown probe 'shed' .did you mean 'sched'.*probes: sched, proc, mem, peak, sock, names, dup, kmem"),
     (["--probe", "-mem,+"], "unknown probe ''.*probes: sched"),
     (["--probe", ""], "unknown probe ''.*probes: sched"),
     (["--probe", "-core"], "'core' can't be switched off"),
