@@ -21,7 +21,7 @@ static void launched_for_little_work(void **ctx)
 	made_init(&m);
 	t = tool(&m, "git", 100, 30);
 	made_values(&t->metrics, M_LAUNCH_NS, 100, 5 * MS);
-	t->main.ns[STATE_RUNNING] = (uint64_t)(100 * 20 * MS);
+	t->main.ns[STATE_RUNNING] = (uint64_t)(100 * 25 * MS); /* from the fork on */
 	assert_int_equal(made_judge(&m, FINDING_LAUNCHES), 1);
 	assert_near(m.found[0].cost_s, 100 * 0.025);
 	assert_string_equal(m.found[0].subject, "tool git");
@@ -29,6 +29,10 @@ static void launched_for_little_work(void **ctx)
 	m.data.main.ns[STATE_CHILD] = (uint64_t)(1000 * MS); /* the agent hardly waited for it */
 	assert_int_equal(made_judge(&m, FINDING_LAUNCHES), 1);
 	assert_near(m.found[0].cost_s, 1.0);
+	t->main.ns[STATE_RUNNING] = (uint64_t)(100 * 50 * MS); /* never more than there was */
+	m.data.main.ns[STATE_CHILD] = (uint64_t)(100000 * MS);
+	assert_int_equal(made_judge(&m, FINDING_LAUNCHES), 1);
+	assert_near(m.found[0].cost_s, 100 * 0.035);
 	t->main.ns[STATE_RUNNING] = (uint64_t)(100 * 2 * MS); /* it waits for something, mostly */
 	assert_int_equal(made_judge(&m, FINDING_LAUNCHES), 0);
 	made_fini(&m);

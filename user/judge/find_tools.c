@@ -22,7 +22,7 @@ static double waited_s(const struct found *f)
 	return a_minute(f->in, (double)(ns[STATE_CHILD] + ns[STATE_PIPE]));
 }
 
-/* Getting on a CPU and to its work, of all runs: their work counts, too, as far as it does not wait. */
+/* Being launched, getting on a CPU and to its work, of all runs (a tool's ledger begins at the fork): their work counts, too, as far as it does not wait. */
 static double start_ns(const struct tool_data *t)
 {
 	const uint64_t *ns = t->main.ns;
@@ -33,13 +33,14 @@ static double start_ns(const struct tool_data *t)
 static void launches_judge(struct found *f, const struct tool_data *t)
 {
 	const struct hist *run = hist_of(&t->metrics, M_TOOL_NS), *launch = hist_of(&t->metrics, M_LAUNCH_NS);
-	double launched = launch ? (double)launch->sum / (double)launch->count : 0, each;
+	double whole, each;
 	struct finding what = {.id = FINDING_LAUNCHES};
 
 	if (!run || run->count < LAUNCHES_MIN || hist_mean(run) > SHORT_RUN_NS)
 		return;
-	each = launched + start_ns(t) / (double)run->count;
-	if (each < TAX_SHARE * (launched + hist_mean(run)))
+	whole = hist_mean(run) + (launch ? (double)launch->sum / (double)launch->count : 0);
+	each = fmin(start_ns(t) / (double)run->count, whole);
+	if (each < TAX_SHARE * whole)
 		return;
 	what.cost_s = fmin(a_minute(f->in, each * (double)run->count), waited_s(f));
 	what.cost_cpu_s = a_minute(f->in, (double)(t->metrics.value[M_CPU_USER_NS] + t->metrics.value[M_CPU_SYSTEM_NS]));
@@ -47,7 +48,7 @@ static void launches_judge(struct found *f, const struct tool_data *t)
 		return;
 	what.severity = severity_of_cost(&what);
 	subject(&what, "tool %s", t->name);
-	evidence(&what, "%s runs of %s on average, of which %s are its launch and getting to work", count_text((double)run->count), ns_text(launched + hist_mean(run)),
+	evidence(&what, "%s runs of %s on average, of which %s are its launch and getting to work", count_text((double)run->count), ns_text(whole),
 	        ns_text(each));
 	found_add(f, &what);
 }

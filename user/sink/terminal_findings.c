@@ -22,11 +22,15 @@ static void print_words(const struct screen *s, const char *label, const char *t
 	para_end(&p);
 }
 
-void terminal_finding(const struct screen *s, const struct finding *f, const char *agent)
+void terminal_finding(const struct screen *s, const struct finding *list, int i, const char *agent)
 {
+	const struct finding *f = &list[i];
 	const struct finding_info *info = &finding_infos[f->id];
 	char about[CELL_BYTES * 2] = "", cost[FINDING_COST_BYTES];
+	bool again = false;
 
+	while (i-- > 0)
+		again |= list[i].id == f->id;
 	if (f->subject[0])
 		text_fit(about, sizeof(about), f->subject, 60, s->utf8);
 	screen_line(s, severity_styles[f->severity], "  %s: %s%s%s", severity_names[f->severity], info->title,
@@ -40,8 +44,8 @@ void terminal_finding(const struct screen *s, const struct finding *f, const cha
 	}
 	print_words(s, "evidence", f->evidence);
 	print_words(s, "costs", finding_cost(f, cost));
-	print_words(s, "change", info->change);
-	print_words(s, "unless", info->unless);
+	print_words(s, "change", again ? "as above" : info->change);
+	print_words(s, "unless", again ? "" : info->unless);
 }
 
 /* NULL: there is but one. */
@@ -96,7 +100,7 @@ int terminal_findings(const struct screen *s, const struct recording *r, const s
 		return err;
 	screen_line(s, STYLE_BOLD, "Findings");
 	for (int i = 0; i < len && i < FINDINGS_SHOWN; i++) {
-		terminal_finding(s, &list[i], agent_name(r, list[i].agent));
+		terminal_finding(s, list, i, agent_name(r, list[i].agent));
 		fputc('\n', s->out);
 	}
 	if (len > FINDINGS_SHOWN)

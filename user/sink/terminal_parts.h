@@ -39,8 +39,8 @@ int terminal_findings(const struct screen *s, const struct recording *r, const s
 int terminal_objectives(const struct screen *s, const struct recording *r, const struct objective_list *l);
 /* What isn't steady, of all agents that are reported; an empty line after it, not before; nothing where all is steady. */
 int terminal_trends(const struct screen *s, const struct recording *r, const struct trend_list *l);
-/* One of the findings; agent: whose, NULL: that is plain. No empty line before it. */
-void terminal_finding(const struct screen *s, const struct finding *f, const char *agent);
+/* Number i of the findings; what is to be changed is told with the first of a kind. agent: whose, NULL: that is plain. No empty line before it. */
+void terminal_finding(const struct screen *s, const struct finding *list, int i, const char *agent);
 /* Where the time went: bars and table of the ledgers. */
 int terminal_ledger(const struct screen *s, const struct agent_data *a, const struct peer_rows *peers);
 /* A ledger as a bar of `width` columns, or of none where it is empty; returns the columns. */

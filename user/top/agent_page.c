@@ -167,7 +167,7 @@ static void print_findings(const struct screen *s, const struct recents_found *f
 	for (int i = 0; i < found->len; i++) {
 		if (i)
 			fputc('\n', s->out);
-		terminal_finding(s, &found->list[i], NULL);
+		terminal_finding(s, found->list, i, NULL);
 	}
 }
 

@@ -5,11 +5,11 @@ import sys
 
 import lib
 
-JOBS = 40
-ONE = "import time; time.sleep(0.01)"
+JOBS = 120
+ONE = "import time; time.sleep(0.017)"
 ALL = """import sys, time
 for line in sys.stdin:
-    time.sleep(0.01)
+    time.sleep(0.017)
     print(line, end="", flush=True)"""
 
 
