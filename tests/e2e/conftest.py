@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 STAKEOUT = str(Path(os.environ.get("STAKEOUT") or ROOT / (os.environ.get("O") or "build") / "stakeout").resolve())
 HANG_S = 120  # only a hanging program takes this long
+
+# A shell without job control has what it runs in the background ignore it, and programs inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for(what, condition):
