@@ -95,7 +95,9 @@ def test_a_heavy_agent_is_only_counted(heavy, stakeout):
     for before, after in zip(steps, steps[1:]):
         assert before["to"] == after["from"] and before["at_s"] <= after["at_s"]
     assert all("of a CPU" in s["why"] for s in steps)
-    assert h.observer["detail"] == "counters" and h.observer["detail_s"]["counters"] > SECONDS / 2
+    # Where others on this machine send much, what each of their sends costs is saved too.
+    counted = RUNGS[RUNGS.index("counters"):]
+    assert h.observer["detail"] in counted and sum(h.observer["detail_s"].get(r, 0) for r in counted) > SECONDS / 2
     assert {"oncpu_ns", "runq_ns", "wait_pipe_ns"} <= set(h.observer["partial"])
     assert not {"cpu_user_ns", "switches_voluntary", "connects"} & {*h.observer["partial"], *h.observer["estimated"]}
     # Most of the switches made no record: that is what it is for.
