@@ -399,14 +399,14 @@ def test_event_loop(stakeout):
         assert (ns(row["p50"]), ns(row["p99"])) == (near(v, 0.5), near(v, 0.99))
         assert (ns(row["max"]), ns(row["total"])) == (pytest.approx(max(v), rel=0.005), pytest.approx(sum(v), rel=0.005))
     assert lines[4] == "  polling     50 wake-ups that did nothing, every 100 ms (median)"
-    assert " ".join(" ".join(lines[5:]).split()) == "spinning 7 times seen in a poll that does not wait, 9 times seen in sched_yield"
+    assert " ".join(" ".join(lines[5:]).split()) == "spinning 7 x seen in a poll that does not wait, 9 x seen in sched_yield"
     text = text[text.index("\nAgent 1"):]  # what the objectives recommend names metrics, too
     assert "loop_b" not in text and "  runq_ns" in text, "not twice"
 
 
 def test_polling_without_an_event_loop(stakeout):
     text = shown(stakeout, make.write(stakeout.folder / "r.ndjson", [make.Agent(1, counters={"spins_yield": 9})]))
-    assert "Event loop" not in text and section(text, "Polling") == ["  spinning    9 times seen in sched_yield"]
+    assert "Event loop" not in text and section(text, "Polling") == ["  spinning    9 x seen in sched_yield"]
 
 
 # ---- selection ----

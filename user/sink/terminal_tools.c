@@ -158,9 +158,9 @@ static void print_polling(const struct screen *s, const struct metric_set *m)
 	if (v[M_SPINS_POLL] || v[M_SPINS_YIELD]) {
 		para_begin(&p, s, "spinning");
 		if (v[M_SPINS_POLL])
-			para_count(&p, v[M_SPINS_POLL], "times seen in a poll that does not wait");
+			para_count(&p, v[M_SPINS_POLL], "x seen in a poll that does not wait");
 		if (v[M_SPINS_YIELD])
-			para_count(&p, v[M_SPINS_YIELD], "times seen in sched_yield");
+			para_count(&p, v[M_SPINS_YIELD], "x seen in sched_yield");
 		para_end(&p);
 	}
 }
