@@ -359,3 +359,15 @@ def test_doctor_here(stakeout):
     heap = re.search(r"^  heap +available, .*\n((?:    .*\n)*)", text, re.M)
     assert re.search(r"^    hardware breakpoints +(yes|no: without it, no sampling)", heap[1], re.M), text
     assert re.search(r"^    uprobe +yes$", heap[1], re.M), text
+
+
+def test_doctor_tells_what_events_cost(stakeout):
+    """Of what is watched, and of what is not, which pays next to nothing; and its load is gone afterwards."""
+    before = set(Path("/proc").glob("[0-9]*"))
+    text = stakeout("doctor").stdout.decode()
+    assert not [p for p in set(Path("/proc").glob("[0-9]*")) - before if b"doctor" in (p / "cmdline").read_bytes()]
+    costs = re.findall(r"^  (\w+) +(\w.*?) +(\d+) +(\d+)$", text.partition("What an event costs here")[2], re.M)
+    assert {probe for probe, *_ in costs} == {"sched", "core", "mem", "peak", "sock", "names", "kmem"}, text
+    for probe, event, agent, stranger in costs:
+        if probe != "names":  # looks at every connection of the machine
+            assert int(agent) > 2 * int(stranger), (probe, event, text)

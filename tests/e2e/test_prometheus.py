@@ -36,7 +36,8 @@ QUANTILES = (0.5, 0.9, 0.99)
 
 
 def config(listen, more="", targets="[{match: no-such-process-there}]", prometheus=""):
-    return f"interval: 200ms\ntargets: {targets}\nprometheus:\n  listen: {listen}\n{prometheus}{more}"
+    # A busy machine must not take any detail.
+    return f"interval: 200ms\nbudget: 100\ntargets: {targets}\nprometheus:\n  listen: {listen}\n{prometheus}{more}"
 
 
 # --- three hosts, one Prometheus ---

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
-/* `stakeout doctor`: what this host allows, probe by probe. */
+/* `stakeout doctor`: what this host allows, probe by probe, and what events cost on it. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -9,6 +9,7 @@
 #include "lib/log.h"
 #include "lib/util.h"
 #include "probe/features.h"
+#include "probe/trial.h"
 
 static void show(const char *name, const char *text)
 {
@@ -101,13 +102,30 @@ static int show_probes(void)
 	return available;
 }
 
+static void show_costs(void)
+{
+	struct trial_cost costs[TRIAL_ROWS];
+	char why[160];
+	int n = trial_run(costs, why, sizeof(why));
+
+	printf("\nWhat an event costs here (ns of CPU in our programs, above an empty one)\n");
+	if (n < 0) {
+		printf("  not measured: %s\n", text_sanitize(why));
+		return;
+	}
+	printf("  %-8s  %-48s %8s %9s\n", "probe", "event", "agent", "stranger");
+	for (int i = 0; i < n; i++)
+		printf("  %-8s  %-48s %8.0f %9.0f\n", probe_infos[costs[i].probe].name, costs[i].event, costs[i].agent_ns, costs[i].stranger_ns);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
 	char why[160];
 	int available;
 
 	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
-		printf("Usage: stakeout doctor\n\nSays what this host allows: kernel features, and what each probe hooks and how.\n"
+		printf("Usage: stakeout doctor\n\nSays what this host allows: kernel features, what each probe hooks and how, and what an event costs here,\n"
+		       "by watching a process of its own for two seconds.\n"
 		       "Exit status: 0 when recording is possible, 3 when it is not.\n");
 		return EXIT_DONE;
 	}
@@ -124,6 +142,7 @@ int cmd_doctor(int argc, char **argv)
 		printf("\nRecording is impossible here: %s\n", why);
 		return EXIT_DENIED;
 	}
+	show_costs();
 	printf("\nRecording is possible: %d of %d probes are available.\n", available, PROBE_COUNT);
 	return EXIT_DONE;
 }
