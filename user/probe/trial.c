@@ -22,14 +22,14 @@ static const struct row {
 	enum trial_op op;
 	const char *event;
 } rows[] = {
-	{ PROBE_SCHED, TRIAL_SWITCH, "a context switch" },
-	{ PROBE_CORE, TRIAL_PROCESS, "a process, from fork to exit" },
-	{ PROBE_MEM, TRIAL_MAPPING, "a mapping of memory" },
-	{ PROBE_PEAK, TRIAL_PAGE, "a page touched for the first time" },
-	{ PROBE_SOCK, TRIAL_MESSAGE, "a message over TCP, sent and received" },
-	{ PROBE_SOCK, TRIAL_CONNECTION, "a connection, both its ends, from begin to end" },
-	{ PROBE_NAMES, TRIAL_CONNECTION, "who is at its other end" },
-	{ PROBE_KMEM, TRIAL_OPEN, "a file opened and closed" },
+        {PROBE_SCHED, TRIAL_SWITCH, "a context switch"},
+        {PROBE_CORE, TRIAL_PROCESS, "a process, from fork to exit"},
+        {PROBE_MEM, TRIAL_MAPPING, "a mapping of memory"},
+        {PROBE_PEAK, TRIAL_PAGE, "a page touched for the first time"},
+        {PROBE_SOCK, TRIAL_MESSAGE, "a message over TCP, sent and received"},
+        {PROBE_SOCK, TRIAL_CONNECTION, "a connection, both its ends, from begin to end"},
+        {PROBE_NAMES, TRIAL_CONNECTION, "who is at its other end"},
+        {PROBE_KMEM, TRIAL_OPEN, "a file opened and closed"},
 };
 
 _Static_assert(ARRAY_SIZE(rows) <= TRIAL_ROWS, "room for all rows");
@@ -55,7 +55,7 @@ static void batch_ignore(void *ctx, const void *data, size_t size)
 static void wait_drain(struct trial *t, bool for_load, uint64_t ns)
 {
 	uint64_t end_ns = clock_ns() + ns;
-	struct pollfd p = { .fd = t->load.fd, .events = POLLIN };
+	struct pollfd p = {.fd = t->load.fd, .events = POLLIN};
 
 	while (for_load ? poll(&p, 1, DRAIN_MS) == 0 : clock_ns() < end_ns) {
 		if (!for_load)
@@ -72,7 +72,7 @@ static double times_since(struct trial *t, const struct observer_time *from, uin
 
 	observer_times(t->o, now);
 	for (int p = 0; p < PROBE_COUNT; p++)
-		ret[p] = (struct price){ .ns = (double)(now[p].ns - from[p].ns), .runs = (double)(now[p].runs - from[p].runs) };
+		ret[p] = (struct price){.ns = (double)(now[p].ns - from[p].ns), .runs = (double)(now[p].runs - from[p].runs)};
 	return seconds;
 }
 
@@ -103,8 +103,8 @@ static int round_run(struct trial *t, enum trial_op op, int round)
 		enum probe_id p = rows[r].probe;
 
 		if (rows[r].op == op)
-			t->samples[r][round] = (struct price){ .ns = (busy[p].ns - idle[p].ns * busy_s / idle_s) / (double)n,
-								.runs = (busy[p].runs - idle[p].runs * busy_s / idle_s) / (double)n };
+			t->samples[r][round] = (struct price){.ns = (busy[p].ns - idle[p].ns * busy_s / idle_s) / (double)n,
+			        .runs = (busy[p].runs - idle[p].runs * busy_s / idle_s) / (double)n};
 	}
 	return 0;
 }
@@ -159,13 +159,16 @@ static int trial(struct trial *t, struct trial_cost ret[TRIAL_ROWS])
 	n = 0;
 	for (size_t r = 0; r < ARRAY_SIZE(rows); r++)
 		if (!strcmp(probes[rows[r].probe].state, "on"))
-			ret[n++] = (struct trial_cost){ .probe = rows[r].probe, .event = rows[r].event, .agent_ns = agents[r], .stranger_ns = strangers[r] };
+			ret[n++] = (struct trial_cost){.probe = rows[r].probe,
+			        .event = rows[r].event,
+			        .agent_ns = agents[r],
+			        .stranger_ns = strangers[r]};
 	return n;
 }
 
 int trial_run(struct trial_cost ret[TRIAL_ROWS], char *why, size_t why_len)
 {
-	struct observer_config cfg = { .ring_bytes = RING_BYTES };
+	struct observer_config cfg = {.ring_bytes = RING_BYTES};
 	struct trial t = {};
 	int err;
 

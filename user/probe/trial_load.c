@@ -67,10 +67,10 @@ static int hands_init(struct hands *h)
 			CPU_SET(c, &one);
 	if (sched_setaffinity(0, sizeof(one), &one) || pipe2(h->to, O_CLOEXEC) || pipe2(h->back, O_CLOEXEC))
 		return -errno;
-	h->address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	h->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	h->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (h->listener < 0 || bind(h->listener, (const struct sockaddr *)&h->address, sizeof(h->address)) || listen(h->listener, 16) ||
-	    getsockname(h->listener, (struct sockaddr *)&h->address, &len))
+	if (h->listener < 0 || bind(h->listener, (const struct sockaddr *)&h->address, sizeof(h->address)) ||
+	        listen(h->listener, 16) || getsockname(h->listener, (struct sockaddr *)&h->address, &len))
 		return -errno;
 	h->here = connection(h, &h->there);
 	if (h->here < 0 || h->there < 0)
@@ -93,7 +93,7 @@ static bool exchange(int out, int in, char *buf, size_t len)
 
 static bool connect_close(const struct hands *h)
 {
-	const struct linger at_once = { .l_onoff = 1 }; /* nothing of it is left behind */
+	const struct linger at_once = {.l_onoff = 1}; /* nothing of it is left behind */
 	int there, here = connection(h, &there);
 
 	if (here >= 0)
@@ -195,7 +195,7 @@ int trial_load_start(struct trial_load *l)
 	int fds[2];
 	int64_t err;
 
-	*l = (struct trial_load){ .pid = -1, .fd = -1 };
+	*l = (struct trial_load){.pid = -1, .fd = -1};
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds))
 		return -errno;
 	fflush(NULL);
@@ -216,7 +216,7 @@ int trial_load_start(struct trial_load *l)
 
 int trial_load_ask(const struct trial_load *l, enum trial_op op, uint64_t ns)
 {
-	const struct wish wish = { .op = op, .ns = ns };
+	const struct wish wish = {.op = op, .ns = ns};
 
 	return send(l->fd, &wish, sizeof(wish), MSG_NOSIGNAL) == sizeof(wish) ? 0 : -errno;
 }
@@ -240,5 +240,5 @@ void trial_load_stop(struct trial_load *l)
 		kill(l->pid, SIGKILL);
 		waitpid(l->pid, NULL, 0);
 	}
-	*l = (struct trial_load){ .pid = -1, .fd = -1 };
+	*l = (struct trial_load){.pid = -1, .fd = -1};
 }
