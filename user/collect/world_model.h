@@ -306,6 +306,10 @@ void record_sum(const struct world *w, struct sets s, enum metric_id m, uint64_t
 struct agent *agent_by_slot(const struct world *w, unsigned slot);
 /* Its root process is gone. */
 void agent_end(struct world *w, struct agent *a);
+/* Frees what it has. */
+void agent_fini(struct agent *a);
+/* Makes the changes of blindness that lie up to upto_ns. */
+void changes_make(struct world *w, uint64_t upto_ns);
 
 /* tasks.c */
 struct task *task_find(const struct world *w, uint32_t tid);
