@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What the merging of recordings is made of: who is in them, and the intervals of the grid. For fleet*.c. */
+/* What the merging of recordings is made of: who is in them, the intervals of the grid, and the merging itself. For fleet*.c. */
 #ifndef STAKEOUT_FLEET_PARTS_H
 #define STAKEOUT_FLEET_PARTS_H
 
@@ -104,5 +104,69 @@ size_t slot_bytes(const struct slot *s);
 /* into += from, whose states do not count: times stay whole nanoseconds, so that their sums are exact up to 2^53 of them (104 days). 0 or -ENOMEM. */
 int sum_add(struct totals *t, struct recording *rec, struct agent_data *into, struct agent_data *from);
 void observer_add(struct observer_data *into, const struct observer_data *from);
+
+/* ---- the merging ---- */
+
+#define SLOTS_MAX 256 /* of a window */
+
+struct source {
+	const char *path;
+	struct recording_reader *reader;
+	const struct recording *rec;
+	struct host_info host; /* by which its agents are known */
+	double offset_s; /* of its start from the grid's */
+	int64_t next; /* slot that its next interval is in, at the earliest; INT64_MAX: it is read */
+	int64_t last; /* slot that its last interval was in, of those it is read to */
+	int *members; /* by its agents; -1: not known yet */
+	int members_len;
+	int *current, current_len; /* members that its last written interval had */
+	uint64_t rss_bytes; /* of its observer, then */
+};
+
+struct fleet {
+	const struct fleet_options *options;
+	struct recording_writer *writer;
+	fleet_note_fn note;
+	void *ctx;
+	struct source *sources;
+	int sources_len;
+	struct census census;
+	struct stacks *stacks;
+	pthread_mutex_t stacks_lock;
+	double step_s;
+	int64_t start_ns;
+	struct slot *slots; /* by thread, then by number in the window: SLOTS_MAX each */
+	int64_t first, end; /* the window */
+	int width; /* of the next one */
+	size_t slot_bytes; /* the most that one of this window takes */
+	/* The result. */
+	struct slot total;
+	int announced; /* of its agents */
+	uint64_t mark, seq;
+	int64_t last; /* slot written */
+	uint64_t intervals_read;
+	bool write_failed;
+	const char *failed; /* path */
+	char why[512];
+};
+
+/* fleet.c */
+/* The member that its agent `id` is; -1: out of memory. */
+int source_member(struct fleet *f, struct source *s, int id);
+/* Notes, when err is one, that it was the writing that failed. Returns err. */
+int fleet_written(struct fleet *f, int err);
+
+/* fleet_open.c. 0 or negative errno, and f->why. */
+int fleet_open(struct fleet *f, const char *const *paths);
+int fleet_header_write(struct fleet *f);
+/* Tells what was found wrong with files that have been read. */
+void fleet_notes_tell(struct fleet *f);
+/* How many agents of recordings each of the result's stands for; one that was merged before says so itself. */
+void fleet_members_count(struct fleet *f);
+
+/* fleet_sweep.c. 0 or negative errno, and f->why. */
+/* Reads all sources and writes the intervals of the result. */
+int fleet_sweep(struct fleet *f);
+int fleet_total_write(struct fleet *f);
 
 #endif
