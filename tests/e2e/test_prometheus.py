@@ -63,8 +63,8 @@ class Fleet:
         self.prometheus.ready()
         for n in range(len(self.daemons)):
             self.agents.append(Process(folder, f"agent-{n}", [
-                PYTHON, TOOLS / "demo/agent.py", "--services", services, "--seconds", "6", "--model-delay-ms", 60 + 40 * n, "--cpu-ms", "30",
-                "--json", f"{folder}/agent-{n}.json"]))
+                PYTHON, TOOLS / "demo/agent.py", "--services", services, "--seconds", "9", "--model-delay-ms", 60 + 40 * n, "--cpu-ms", "30",
+                "--tools", "6", "--json", f"{folder}/agent-{n}.json"]))
 
     def run(self):
         wait_for("an agent on each host", lambda: self.prometheus.value("sum(stakeout_agent_alive)") == HOSTS)

@@ -120,12 +120,52 @@ static void test_order_of_ids(void **state)
 	live_fini(&l);
 }
 
+/* What is found is told as long as intervals tell of the agent; names that are the same once they are text are told once. */
+static void test_findings(void **state)
+{
+	struct agent_data one = { .id = 1, .alive = true, .observed_s = 1 }, two = { .id = 2, .alive = true, .observed_s = 1 };
+	struct agent_data *both[] = { &one, &two }, *first[] = { &one };
+	const struct agent_info who[] = { info(1), info(2) };
+	const struct live_finding found[] = { { .name = "polling", .severity = "info", .subject = "thread x\xff", .cost_cpu_s = 0.5 },
+					      { .name = "polling", .severity = "info", .subject = "thread x\n", .cost_cpu_s = 0.25 },
+					      { .name = "serial-calls", .severity = "warning", .rank = 1, .cost_s = 3 } };
+	struct live l, copy;
+
+	(void)state;
+	begin(&l, who, 2);
+	tell(&l, 0, both, 2);
+	assert_int_equal(live_findings(&l, live_find(&l, 1)), -1);
+	assert_int_equal(live_found(&l, 1, found, 3), 0);
+	assert_int_equal(live_found(&l, 2, NULL, 0), 0);
+	assert_int_equal(live_found(&l, 3, found, 3), 0); /* there is no such agent */
+	assert_int_equal(live_findings(&l, live_find(&l, 1)), 2);
+	assert_int_equal(live_findings(&l, live_find(&l, 2)), 0);
+	assert_string_equal(live_find(&l, 1)->found[0].subject, "thread x?");
+	assert_true(live_find(&l, 1)->found[0].cost_cpu_s == 0.5);
+	assert_int_equal(live_findings_worst(live_find(&l, 1)), 1);
+	assert_int_equal(live_findings_worst(live_find(&l, 2)), 0);
+	assert_int_equal(live_copy(&copy, &l), 0);
+	assert_int_equal(live_findings(&copy, live_find(&copy, 1)), 2);
+	assert_true(live_find(&copy, 1)->found[1].cost_s == 3);
+	live_fini(&copy);
+	tell(&l, 1, first, 1);
+	assert_int_equal(live_findings(&l, live_find(&l, 1)), 2);
+	assert_int_equal(live_findings(&l, live_find(&l, 2)), -1); /* it has ended */
+	assert_int_equal(live_found(&l, 1, NULL, -1), 0);
+	assert_int_equal(live_findings(&l, live_find(&l, 1)), -1);
+	assert_int_equal(live_findings_worst(live_find(&l, 1)), 0);
+	live_fini(&l);
+	agent_data_fini(&one);
+	agent_data_fini(&two);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sums),
 		cmocka_unit_test(test_an_agent_that_ends_is_kept_a_while),
 		cmocka_unit_test(test_order_of_ids),
+		cmocka_unit_test(test_findings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -354,12 +354,48 @@ static void test_peaks(void **state)
 	agent_data_fini(&d);
 }
 
+static void test_findings(void **state)
+{
+	const struct live_finding found[] = { { .name = "polling", .severity = "critical", .rank = 2, .subject = "thread \xff", .cost_cpu_s = 0.5 },
+					      { .name = "serial-calls", .severity = "info", .subject = "llm a, db b", .cost_s = 1.5 } };
+	const struct otlp_context c = { 0 };
+	Otlp__ExportMetricsServiceRequest *m;
+	struct agent_data d = { 0 };
+	Otlp__NumberDataPoint *p;
+	struct live l;
+
+	(void)state;
+	begin(&l, &d);
+	m = unpacked(&l, &c);
+	for (size_t i = 0; i < m->resource_metrics[1]->scope_metrics[0]->n_metrics; i++)
+		assert_null(strstr(m->resource_metrics[1]->scope_metrics[0]->metrics[i]->name, "finding"));
+	otlp__export_metrics_service_request__free_unpacked(m, NULL);
+	assert_int_equal(live_found(&l, AGENT, found, 2), 0);
+	m = unpacked(&l, &c);
+	assert_int_equal(metric(m, 1, "stakeout.findings")->gauge->data_points[0]->as_int, 2);
+	assert_int_equal(metric(m, 1, "stakeout.finding.severity")->gauge->n_data_points, 2);
+	p = metric(m, 1, "stakeout.finding.severity")->gauge->data_points[0];
+	assert_int_equal(p->as_int, 3);
+	assert_string_equal(attribute(p->attributes, p->n_attributes, "stakeout.finding.name"), "polling");
+	assert_string_equal(attribute(p->attributes, p->n_attributes, "stakeout.finding.subject"), "thread ?");
+	assert_int_equal(metric(m, 1, "stakeout.finding.cpu")->gauge->n_data_points, 1);
+	assert_true(metric(m, 1, "stakeout.finding.cpu")->gauge->data_points[0]->as_double == 0.5);
+	p = metric(m, 1, "stakeout.finding.cost")->gauge->data_points[0];
+	assert_true(p->as_double == 1.5);
+	assert_string_equal(attribute(p->attributes, p->n_attributes, "stakeout.finding.subject"), "llm a, db b");
+	assert_string_equal(metric(m, 1, "stakeout.finding.cost")->unit, "s/min");
+	otlp__export_metrics_service_request__free_unpacked(m, NULL);
+	live_fini(&l);
+	agent_data_fini(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_metric_is_told), cmocka_unit_test(test_buckets), cmocka_unit_test(test_seconds),
 		cmocka_unit_test(test_edges),		     cmocka_unit_test(test_json),    cmocka_unit_test(test_peers),
 		cmocka_unit_test(test_systems),		     cmocka_unit_test(test_answers), cmocka_unit_test(test_peaks),
+		cmocka_unit_test(test_findings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -584,6 +584,65 @@ static void test_labels_are_told_once(void **state)
 		agent_data_fini(&d[i]);
 }
 
+#define WHO "site=\"a\\\"b\",agent=\"a\",pid=\"10\""
+
+/* What is found now, and nothing of what isn't; last of all that wants room on the page. */
+static void test_findings(void **state)
+{
+	const struct live_finding found[] = {{.name = "polling", .severity = "critical", .rank = 2, .subject = "thread \"x\"\n", .cost_cpu_s = 0.5},
+	        {.name = "memory-growth", .severity = "info", .cost_s = 1.5, .cost_bytes = 2e6}};
+	struct agent_data d[2] = {{.id = 1, .alive = true, .observed_s = 1}, {.id = 2, .alive = true, .observed_s = 1}};
+	const struct agent_data *agents[] = {&d[0], &d[1]};
+	struct prometheus *p = new_of(false, 20000), *small;
+	int without, with;
+	struct live l;
+	char *page;
+	size_t len;
+
+	(void)state;
+	begin(&l);
+	come(&l, 1, 10, "a");
+	come(&l, 2, 11, "b");
+	tell(&l, agents, 2);
+	page = page_of(p, &l, PROMETHEUS_TEXT, &len);
+	assert_null(strstr(page, "stakeout_finding"));
+	without = lines_of(page);
+	free(page);
+	assert_int_equal(live_found(&l, 1, found, 2), 0);
+	assert_int_equal(live_found(&l, 2, NULL, 0), 0);
+	tell(&l, agents, 2);
+	page = page_of(p, &l, PROMETHEUS_TEXT, &len);
+	assert_true(sum_of(page, "stakeout_findings{" WHO "} ") == 2);
+	assert_true(sum_of(page, "stakeout_findings{") == 2);
+	assert_true(sum_of(page, "stakeout_finding_severity{" WHO ",finding=\"polling\",subject=\"thread \\\"x\\\"?\"} ") == 3);
+	assert_true(sum_of(page, "stakeout_finding_severity{" WHO ",finding=\"memory-growth\",subject=\"\"} ") == 1);
+	assert_true(sum_of(page, "stakeout_finding_cpu_seconds_per_minute{") == 0.5);
+	assert_true(sum_of(page, "stakeout_finding_cost_seconds_per_minute{") == 1.5);
+	assert_true(sum_of(page, "stakeout_finding_memory_bytes_per_minute{") == 2e6);
+	with = lines_of(page);
+	assert_int_equal(with, without + 2 + 2 + 3);
+	free(page);
+	/* a page with room for the agents only: they are told as before, and what is left out is counted */
+	for (int room = 1; room <= 20000; room *= 2) {
+		small = new_of(false, (uint64_t)room);
+		page = page_of(small, &l, PROMETHEUS_TEXT, &len);
+		if (sum_of(page, "stakeout_agent_alive{" WHO "} ") == 1 && sum_of(page, "stakeout_findings{" WHO "} ") < 0)
+			assert_true(sum_of(page, "stakeout_series_folded") >= 6);
+		if (room > 10000)
+			assert_true(sum_of(page, "stakeout_series_folded") == 0);
+		free(page);
+		prometheus_free(small);
+	}
+	assert_int_equal(live_found(&l, 1, NULL, 0), 0);
+	tell(&l, agents, 1);
+	page = page_of(p, &l, PROMETHEUS_TEXT, &len);
+	assert_true(sum_of(page, "stakeout_findings{") == 0); /* the second one has ended */
+	assert_true(sum_of(page, "stakeout_finding_") < 0);
+	free(page);
+	prometheus_free(p);
+	live_fini(&l);
+}
+
 static void test_accept(void **state)
 {
 	static const struct {
@@ -640,6 +699,7 @@ int main(void)
 	        cmocka_unit_test(test_what_is_beyond_is_folded),
 	        cmocka_unit_test(test_agents_beyond_are_folded),
 	        cmocka_unit_test(test_labels_are_told_once),
+	        cmocka_unit_test(test_findings),
 	        cmocka_unit_test(test_accept),
 	};
 

@@ -61,15 +61,6 @@ static int on_agent(void *ctx, const struct agent_info *a)
 	return model_err(live_agent(&t->live, a));
 }
 
-/* So that the list can say how many there are. */
-static void note_findings(struct top *t, int agent)
-{
-	const struct recents_found *f = recents_of(&t->recents, agent);
-
-	if (f)
-		live_found(&t->live, agent, f->len, f->len ? (int)f->list[0].severity : 0);
-}
-
 static int on_interval(void *ctx, const struct interval_data *i, const struct stacks *stacks)
 {
 	struct top *t = ctx;
@@ -80,8 +71,8 @@ static int on_interval(void *ctx, const struct interval_data *i, const struct st
 		err = outlooks_interval(&t->outlooks, i);
 	if (!err)
 		err = recents_interval(&t->recents, &t->live.header, &t->outlooks, i);
-	for (int n = 0; n < t->live.agents_len && !err; n++)
-		note_findings(t, t->live.agents[n]->info.id);
+	if (!err)
+		err = recents_tell(&t->recents, &t->live);
 	if (err)
 		return model_err(err);
 	if (t->open && paint_message(t->view.message, sizeof(t->view.message)))

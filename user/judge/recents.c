@@ -2,6 +2,7 @@
 #include "judge/recents.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 
 #define PART_S 60.0 /* what the newer sums reach back at most; the older ones are of so much before */
 #define JUDGE_S 5.0 /* judging costs about what an interval does */
+#define TURNS 5
 
 enum { OLDER, NEWER };
 
@@ -111,7 +113,8 @@ int recents_interval(struct recents *r, const struct header_data *h, const struc
 		err = agent_data_merge(&a->sums[NEWER], &lean);
 		if (err || (a->found.judged && i->end_s - a->judged_s < JUDGE_S))
 			continue;
-		a->judged_s = i->end_s;
+		/* Agents that came together are judged by turns from then on: all at once would hold up whoever takes the intervals. */
+		a->judged_s = i->end_s - (a->found.judged ? 0 : JUDGE_S * (a->id % TURNS) / TURNS);
 		err = judge(r, a, h, outlooks, i->infos ? i->infos[n] : NULL);
 	}
 	return err;
@@ -122,6 +125,26 @@ const struct recents_found *recents_of(const struct recents *r, int agent)
 	const struct recent_agent *a = r ? agent_find(r, agent) : NULL;
 
 	return a && a->found.judged ? &a->found : NULL;
+}
+
+int recents_tell(const struct recents *r, struct live *l)
+{
+	int err = 0;
+
+	for (int i = 0; i < l->agents_len && !err; i++) {
+		const struct recents_found *found = recents_of(r, l->agents[i]->info.id);
+		struct live_finding list[RECENTS_KEPT];
+
+		for (int n = 0; found && n < found->len; n++) {
+			const struct finding *f = &found->list[n];
+
+			list[n] = (struct live_finding){.name = finding_infos[f->id].name, .severity = severity_names[f->severity],
+			        .rank = f->severity, .cost_s = f->cost_s, .cost_cpu_s = f->cost_cpu_s, .cost_bytes = f->cost_bytes};
+			snprintf(list[n].subject, sizeof(list[n].subject), "%s", f->subject);
+		}
+		err = live_found(l, l->agents[i]->info.id, list, found ? found->len : -1);
+	}
+	return err;
 }
 
 int recents_copy(struct recents *into, const struct recents *from)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "judge/finding.h"
+#include "model/live.h"
 
 #define RECENTS_KEPT 8 /* findings of an agent, the dearest */
 
@@ -27,6 +28,8 @@ struct recents { /* zero-initialised: none */
 int recents_interval(struct recents *r, const struct header_data *h, const struct outlooks *outlooks, const struct interval_data *i);
 /* NULL: nothing is known of it. Holds until the next interval. */
 const struct recents_found *recents_of(const struct recents *r, int agent);
+/* The same of all agents of l, for whoever tells of them (live_found). 0 or -ENOMEM. */
+int recents_tell(const struct recents *r, struct live *l);
 /* What was found, without the sums it came of, into an empty one. 0 or -ENOMEM: recents_fini() in either case. */
 int recents_copy(struct recents *into, const struct recents *from);
 void recents_fini(struct recents *r);

@@ -5,11 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/util.h"
+
 static void live_agent_free(struct live_agent *a)
 {
 	agent_info_fini(&a->info);
 	agent_data_fini(&a->total);
 	agent_data_fini(&a->last);
+	free(a->found);
 	free(a);
 }
 
@@ -96,14 +99,48 @@ int live_agent(struct live *l, const struct agent_info *info)
 	return 0;
 }
 
-void live_found(struct live *l, int id, int findings, int severity)
+static int agent_found(struct live_agent *a, const struct live_finding *list, int len)
+{
+	struct live_finding *found = len > 0 ? calloc((size_t)len, sizeof(*found)) : NULL;
+	int kept = 0;
+
+	if (len > 0 && !found)
+		return -ENOMEM;
+	for (int i = 0; i < len; i++) {
+		struct live_finding *f = &found[kept];
+		int at = 0;
+
+		*f = list[i];
+		text_sanitize(f->subject);
+		while (at < kept && (strcmp(found[at].name, f->name) || strcmp(found[at].subject, f->subject)))
+			at++;
+		kept += at == kept;
+	}
+	free(a->found);
+	a->found = found;
+	a->findings = len < 0 ? -1 : kept;
+	return 0;
+}
+
+int live_found(struct live *l, int id, const struct live_finding *list, int len)
 {
 	struct live_agent *a = live_find(l, id);
 
-	if (!a)
-		return;
-	a->findings = findings;
-	a->severity = severity;
+	return a ? agent_found(a, list, len) : 0;
+}
+
+int live_findings(const struct live *l, const struct live_agent *a)
+{
+	return a->last_s < l->now_s ? -1 : a->findings;
+}
+
+int live_findings_worst(const struct live_agent *a)
+{
+	int worst = 0;
+
+	for (int i = 0; i < a->findings; i++)
+		worst = a->found[i].rank > worst ? a->found[i].rank : worst;
+	return worst;
 }
 
 /* Sums keep no stacks: their number has no bound here, and nobody asks for them. */
@@ -244,9 +281,9 @@ int live_copy(struct live *into, const struct live *from)
 		copy->last_s = a->last_s;
 		copy->told = a->told;
 		copy->ended = a->ended;
-		copy->findings = a->findings;
-		copy->severity = a->severity;
-		err = agent_data_merge(&copy->total, &a->total);
+		err = agent_found(copy, a->found, a->findings);
+		if (!err)
+			err = agent_data_merge(&copy->total, &a->total);
 		if (!err)
 			err = agent_data_merge(&copy->last, &a->last);
 	}

@@ -8,6 +8,13 @@
 
 #include "model/recording.h"
 
+struct live_finding { /* a diagnosis that holds now, as whoever judges agents says */
+	const char *name, *severity; /* lent, static */
+	int rank; /* of the severity: 0 is the least */
+	char subject[160]; /* printable UTF-8; "": the agent */
+	double cost_s, cost_cpu_s, cost_bytes; /* a minute; 0: nothing, or not in this */
+};
+
 struct live_agent {
 	struct agent_info info;
 	struct agent_data total; /* of all its intervals; samples, rivals and notes as far as recording_sum.h bounds them */
@@ -15,9 +22,8 @@ struct live_agent {
 	double first_s, last_s; /* begin of its first interval, end of the newest one that has it; since the header's start */
 	bool told; /* some interval has had it */
 	bool ended; /* no interval has it as alive any more */
-	/* As whoever judges agents says; live_found(). */
+	struct live_finding *found; /* owned; no two of one name and subject. See live_found() */
 	int findings; /* -1: not judged */
-	int severity; /* of the worst of them; 0 without any */
 };
 
 struct live_alert { /* a rule that is missed now; strings are owned */
@@ -62,8 +68,12 @@ int live_copy(struct live *into, const struct live *from);
 void live_alerts_reset(struct live *l);
 int live_alert_add(struct live *l, const char *rule, const char *agent, const char *subject, const char *severity);
 int live_sink_add(struct live *l, const struct live_sink *s);
-/* Notes what is found of an agent now. */
-void live_found(struct live *l, int id, int findings, int severity);
+/* What is found of an agent now: copied, each subject made printable; len -1: it isn't judged. 0, also when there is no such agent, or -ENOMEM. */
+int live_found(struct live *l, int id, const struct live_finding *list, int len);
+/* How many findings are to be told of a now; -1: it isn't judged, or the newest interval says nothing of it (it has ended). */
+int live_findings(const struct live *l, const struct live_agent *a);
+/* Rank of the worst of them; 0 without any. */
+int live_findings_worst(const struct live_agent *a);
 /* The agent with this id, or NULL. */
 struct live_agent *live_find(const struct live *l, int id);
 

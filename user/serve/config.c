@@ -355,6 +355,7 @@ static int pairs_check(const struct load *l, yaml_place root)
 static void defaults_set(struct config *c)
 {
 	watch_options_default(&c->watch);
+	c->findings = true;
 	c->recordings = (struct config_recordings){ .rotate_s = 3600, .rotate_bytes = 256 << 20, .max_bytes = 1 << 30, .compress = true };
 	c->prometheus = (struct config_prometheus){ .max_series = 20000, .max_connections = 64, .timeout_s = 10 };
 	c->otlp = (struct config_otlp){ .file_bytes = 100 << 20, .interval_s = 10, .timeout_s = 10, .queue = 60 };

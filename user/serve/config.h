@@ -67,6 +67,7 @@ struct config {
 	struct target_spec *targets;
 	int targets_len;
 	struct watch_options watch; /* target and duration unset */
+	bool findings; /* true */
 	struct config_recordings recordings;
 	struct config_prometheus prometheus;
 	struct config_otlp otlp;

@@ -10,6 +10,7 @@
 #include "lib/log.h"
 #include "lib/util.h"
 #include "serve/alerting.h"
+#include "serve/diagnoses.h"
 #include "serve/notify.h"
 #include "serve/outputs.h"
 #include "serve/recordings.h"
@@ -27,6 +28,7 @@ struct daemon {
 	struct alerting *alerting; /* NULL: no alerts are asked for */
 	struct alerting *alerting_before; /* not asked for any more, but not at its end yet; NULL: none */
 	struct session *session;
+	struct diagnoses diagnoses;
 	struct live live;
 	pthread_mutex_t lock;
 	struct outputs outputs;
@@ -108,6 +110,12 @@ static void alerts_leave(struct daemon *d)
 	d->alerting_before = NULL;
 }
 
+/* Judging costs; nobody else asks for it. */
+static bool diagnoses_wanted(const struct config *c)
+{
+	return c->findings && (c->prometheus.textfile || c->prometheus.listen || c->otlp.file || c->otlp.endpoint);
+}
+
 static int on_closed(void *ctx, const struct interval_data *i)
 {
 	struct daemon *d = ctx;
@@ -120,10 +128,16 @@ static int on_closed(void *ctx, const struct interval_data *i)
 static int on_interval(void *ctx, const struct interval_data *i, const struct stacks *stacks)
 {
 	struct daemon *d = ctx;
-	int err;
+	bool judged = diagnoses_wanted(d->config);
+	int err = judged ? diagnoses_interval(&d->diagnoses, &d->live.header, i) : 0;
 
+	if (!judged)
+		diagnoses_fini(&d->diagnoses);
 	pthread_mutex_lock(&d->lock);
-	err = live_interval(&d->live, i);
+	if (!err)
+		err = live_interval(&d->live, i);
+	if (!err)
+		err = recents_tell(&d->diagnoses.recents, &d->live);
 	pthread_mutex_unlock(&d->lock);
 	if (d->recordings)
 		recordings_tell(d, i, stacks);
@@ -347,6 +361,7 @@ int daemon_run(const char *path)
 	alerting_close(d.alerting_before);
 	session_free(d.session);
 	live_fini(&d.live);
+	diagnoses_fini(&d.diagnoses);
 	cleanup_close(&d.watchdog_fd);
 	for (int i = 0; i < d.old_len; i++)
 		config_free(d.old[i]);

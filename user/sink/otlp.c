@@ -366,6 +366,39 @@ static void add_heap(struct subject *s)
 	otlp_add_double(&s->to, &bytes, &no_attributes, heap_rate_bytes(h).mean);
 }
 
+static void add_findings(struct subject *s)
+{
+	static const struct otlp_instrument number = { "stakeout.findings", "{finding}", "findings of the last one to two minutes", OTLP_GAUGE };
+	static const struct otlp_instrument severity = { "stakeout.finding.severity", "{severity}", "each finding: 1 info, 2 warning, 3 critical", OTLP_GAUGE };
+	static const struct {
+		struct otlp_instrument instrument;
+		size_t offset;
+	} costs[] = {
+		{ { "stakeout.finding.cost", "s/min", "time that the agent would save without it, estimated", OTLP_GAUGE }, offsetof(struct live_finding, cost_s) },
+		{ { "stakeout.finding.cpu", "s/min", "CPU time that the agent would save without it, estimated", OTLP_GAUGE }, offsetof(struct live_finding, cost_cpu_s) },
+		{ { "stakeout.finding.memory", "By/min", "memory that it takes", OTLP_GAUGE }, offsetof(struct live_finding, cost_bytes) },
+	};
+	const struct live_agent *of = s->agent;
+	const int len = live_findings(s->live, of);
+	struct otlp_attributes *a = otlp_take(s->to.r, ((size_t)(len > 0 ? len : 0) + 1) * sizeof(*a));
+
+	if (len < 0 || !a)
+		return;
+	otlp_add_int(&s->to, &number, &no_attributes, (uint64_t)len);
+	for (int i = 0; i < len; i++) {
+		otlp_attribute_text(s->to.r, &a[i], "stakeout.finding.name", of->found[i].name);
+		otlp_attribute_text(s->to.r, &a[i], "stakeout.finding.subject", of->found[i].subject);
+		otlp_add_int(&s->to, &severity, &a[i], (uint64_t)of->found[i].rank + 1);
+	}
+	for (size_t c = 0; c < ARRAY_SIZE(costs); c++)
+		for (int i = 0; i < len; i++) {
+			double cost = *(const double *)((const char *)&of->found[i] + costs[c].offset);
+
+			if (cost > 0)
+				otlp_add_double(&s->to, &costs[c].instrument, &a[i], cost);
+		}
+}
+
 static void add_agent(struct otlp_request *r, const struct live *l, const struct live_agent *a, const struct otlp_context *c, uint64_t start_ns)
 {
 	static const struct otlp_instrument observed = { "stakeout.observed", "s", "time that the agent was watched", OTLP_COUNTER };
@@ -382,6 +415,7 @@ static void add_agent(struct otlp_request *r, const struct live *l, const struct
 	add_tools(&s);
 	add_rivals(&s);
 	add_heap(&s);
+	add_findings(&s);
 }
 
 static void add_push(struct otlp_resource *to, const struct otlp_push_counts *p)

@@ -26,6 +26,8 @@ struct who { /* an agent, parts left out */
 	struct concurrency concurrency[CLASS_COUNT];
 	const struct page_labels *info; /* NULL: a sum */
 	bool alive;
+	const struct live_finding *found;
+	int findings; /* -1: none are told */
 };
 
 struct row { /* what has series of its own, or a sum of what has none; all of it is a copy */
@@ -58,7 +60,7 @@ static const struct {
 
 /* Names that series have, which a label of the user's cannot take. */
 static const char *const own_labels[] = {"agent", "pid", "id", "cgroup", "container", "runtime", "pod", "tool", "peer", "name",
-        "class", "side", "view", "state", "reason", "part", "rung", "probe", "level", "version", "le"};
+        "class", "side", "view", "state", "reason", "part", "rung", "probe", "level", "version", "finding", "subject", "rule", "severity", "sink", "le"};
 
 static bool label_free(const char *name)
 {
@@ -220,11 +222,11 @@ static void part_rows(
 	}
 }
 
-static void agent_row(
-        struct prometheus_page *b, const struct prometheus_label *l, const struct agent_data *d, const struct live_agent *live)
+static void agent_row(struct prometheus_page *b, const struct prometheus_label *l, const struct agent_data *d,
+        const struct live_agent *live, int findings)
 {
 	struct row *row = row_add(b, LEVEL_AGENT);
-	struct who who = {.main = d->main, .threads = d->threads, .critical = d->critical, .alive = live && !live->ended};
+	struct who who = {.main = d->main, .threads = d->threads, .critical = d->critical, .alive = live && !live->ended, .findings = findings};
 
 	if (!row)
 		return;
@@ -240,6 +242,8 @@ static void agent_row(
 
 		snprintf(id, sizeof(id), "%d", live->info.id);
 		who.info = page_label(b->page, row->labels, info, ARRAY_SIZE(info));
+		if (findings > 0)
+			who.found = take(b, live->found, (size_t)findings * sizeof(*who.found));
 	}
 	row->who = take(b, &who, sizeof(who));
 }
@@ -258,12 +262,12 @@ static void agent_rows(struct prometheus_page *b, const struct live *l)
 		if (!fold || fold->folded)
 			continue;
 		snprintf(pid, sizeof(pid), "%d", a->info.pid);
-		agent_row(b, labels, &a->total, a);
+		agent_row(b, labels, &a->total, a, fold->findings ? live_findings(l, a) : -1);
 		if (!b->failed)
 			part_rows(b, b->rows[LEVEL_AGENT].at[b->rows[LEVEL_AGENT].len - 1].labels, a, fold);
 	}
 	if (f->rest_used)
-		agent_row(b, (const struct prometheus_label[]){{"agent", REST}, {"pid", ""}}, &f->rest, NULL);
+		agent_row(b, (const struct prometheus_label[]){{"agent", REST}, {"pid", ""}}, &f->rest, NULL, -1);
 }
 
 /* The metric's name without its unit, which comes last in ours. */
@@ -323,6 +327,9 @@ static void family_begin(struct prometheus_page *b, struct family *f, const char
 	f->unit = unit;
 	page_family(b->page, f);
 }
+
+#define COUNT(value) ((struct number){.n = (uint64_t)(value)})
+#define REAL(value) ((struct number){.kind = NUMBER_REAL, .real = (value)})
 
 static void number_put(
         struct prometheus_page *b, const struct page_labels *base, const struct prometheus_label *l, int len, struct number n)
@@ -412,6 +419,50 @@ static void who_put(struct prometheus_page *b)
 	page_family(b->page, NULL);
 }
 
+/* What they cost, as reports have it. */
+static const struct {
+	const char *name, *help;
+	size_t offset;
+} finding_costs[] = {
+	{ "finding_cost_seconds_per_minute", "time that the agent would save in a minute without it, estimated", offsetof(struct live_finding, cost_s) },
+	{ "finding_cpu_seconds_per_minute", "CPU time that the agent would save in a minute without it, estimated", offsetof(struct live_finding, cost_cpu_s) },
+	{ "finding_memory_bytes_per_minute", "memory that it takes in a minute", offsetof(struct live_finding, cost_bytes) },
+};
+
+static void finding_put(struct prometheus_page *b, const struct row *r, const struct live_finding *f, struct number n)
+{
+	const struct prometheus_label l[] = { { "finding", f->name }, { "subject", f->subject } };
+
+	number_put(b, r->labels, l, ARRAY_SIZE(l), n);
+}
+
+static void findings_put(struct prometheus_page *b)
+{
+	const struct rows *rows = &b->rows[LEVEL_AGENT];
+	struct family f;
+
+	family_begin(b, &f, "findings", FAMILY_GAUGE, "", "findings of the last one to two minutes; absent: not judged yet");
+	for (size_t i = 0; i < rows->len; i++)
+		if (rows->at[i].who->findings >= 0)
+			page_number(b->page, rows->at[i].labels, COUNT(rows->at[i].who->findings));
+	family_begin(b, &f, "finding_severity", FAMILY_GAUGE, "", "each finding: 1 info, 2 warning, 3 critical");
+	for (size_t i = 0; i < rows->len; i++)
+		for (int n = 0; n < rows->at[i].who->findings; n++)
+			finding_put(b, &rows->at[i], &rows->at[i].who->found[n], COUNT(rows->at[i].who->found[n].rank + 1));
+	for (size_t c = 0; c < ARRAY_SIZE(finding_costs); c++) {
+		family_begin(b, &f, finding_costs[c].name, FAMILY_GAUGE, "", finding_costs[c].help);
+		for (size_t i = 0; i < rows->len; i++)
+			for (int n = 0; n < rows->at[i].who->findings; n++) {
+				const struct live_finding *found = &rows->at[i].who->found[n];
+				double cost = *(const double *)((const char *)found + finding_costs[c].offset);
+
+				if (cost > 0)
+					finding_put(b, &rows->at[i], found, REAL(cost));
+			}
+	}
+	page_family(b->page, NULL);
+}
+
 static void single_put(
         struct prometheus_page *b, const char *name, enum family_kind kind, const char *unit, const char *help, struct number n)
 {
@@ -421,9 +472,6 @@ static void single_put(
 	number_put(b, b->base, NULL, 0, n);
 	page_family(b->page, NULL);
 }
-
-#define COUNT(value) ((struct number){.n = (uint64_t)(value)})
-#define REAL(value) ((struct number){.kind = NUMBER_REAL, .real = (value)})
 
 static void observer_put(struct prometheus_page *b)
 {
@@ -585,6 +633,7 @@ int prometheus_render(struct prometheus_page *b, char **ret, size_t *ret_len)
 	cost_put(b);
 	alerts_put(b);
 	who_put(b);
+	findings_put(b);
 	ledgers_put(b);
 	concurrency_put(b);
 	for (int level = 0; level < LEVELS; level++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Room goes to agents first, the oldest first, and then to the parts of them that had series already, and then to new ones. Sums of what is folded grow by what each interval told of it: what it
+ * Room goes to agents first, the oldest first, and then to the parts of them that had series already, then to new ones, and last to what is found of each, which comes and goes. Sums of what is folded grow by what each interval told of it: what it
  * had while it had series of its own is not counted twice, nor taken back when it is forgotten.
  */
 #include "sink/prometheus_fold.h"
@@ -375,6 +375,23 @@ static uint64_t less(uint64_t room, uint64_t series)
 	return room > series ? room - series : 0;
 }
 
+static void findings_update(struct fold *f, struct fold_agent *a, const struct live *l, const struct live_agent *from, uint64_t *room)
+{
+	const int findings = live_findings(l, from);
+	uint64_t series = findings < 0 ? 0 : 1; /* their number */
+
+	for (int i = 0; i < findings; i++) {
+		const struct live_finding *found = &from->found[i];
+
+		series += 1 + (found->cost_s > 0) + (found->cost_cpu_s > 0) + (found->cost_bytes > 0);
+	}
+	a->findings = !a->folded && series <= *room;
+	if (a->findings)
+		*room -= series;
+	else
+		f->series_folded += series;
+}
+
 int fold_update(struct fold *f, const struct live *l, uint64_t reserved)
 {
 	uint64_t room = less(f->max_series, reserved);
@@ -399,6 +416,8 @@ int fold_update(struct fold *f, const struct live *l, uint64_t reserved)
 				err = parts_update(f, a, l->agents[i], pass == 0, &room);
 		}
 	}
+	for (int i = 0; i < l->agents_len && !err; i++)
+		findings_update(f, fold_find(f, l->agents[i]->info.id), l, l->agents[i], &room);
 	for (int i = 0; i < f->len && !err; i++) {
 		f->agents[i]->fresh = false;
 		parts_sweep(f->agents[i]);

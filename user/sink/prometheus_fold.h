@@ -18,6 +18,7 @@ struct fold_agent {
 	int id;
 	bool folded; /* for good, with all its parts */
 	bool fresh; /* not there at the last update */
+	bool findings; /* there is room for what is found of it now */
 	struct fold_part *parts;
 	int parts_len, parts_cap;
 	struct metric_set *tools, *peers[2]; /* of folded ones; peers by `server`. NULL: none */

@@ -92,7 +92,7 @@ static double column_value(const struct column *c, const struct live *l, const s
 	if (c->what == PID)
 		return a->info.pid;
 	if (c->what == FOUND) /* the worst first, then by number */
-		return a->findings <= 0 ? a->findings : a->severity * 1000.0 + a->findings;
+		return a->findings <= 0 ? a->findings : live_findings_worst(a) * 1000.0 + a->findings;
 	if (!(d->observed_s > 0) || (c->what == RATE && !v[c->metric] && !looked_at(l, all, c->metric)))
 		return -1;
 	switch (c->what) {
@@ -132,7 +132,7 @@ static const char *compact(char *text)
 /* "2crit", "0"; RECENTS_KEPT bounds the number to a digit. */
 static const char *found_text(const struct live_agent *a, char buf[FORMAT_LEN])
 {
-	snprintf(buf, FORMAT_LEN, a->findings > 0 ? "%d%.4s" : "%d", a->findings, severity_names[a->severity]);
+	snprintf(buf, FORMAT_LEN, a->findings > 0 ? "%d%.4s" : "%d", a->findings, severity_names[live_findings_worst(a)]);
 	return buf;
 }
 
@@ -140,7 +140,7 @@ int column_style(int column, const struct live_agent *a)
 {
 	static const int styles[SEVERITY_COUNT] = { [SEVERITY_WARNING] = 33, [SEVERITY_CRITICAL] = 31 };
 
-	return columns[column].what == FOUND && a->findings > 0 ? styles[a->severity] : 0;
+	return columns[column].what == FOUND && a->findings > 0 ? styles[live_findings_worst(a)] : 0;
 }
 
 const char *column_text(int column, const struct live *l, const struct live_agent *a, bool all, char buf[FORMAT_LEN])
