@@ -227,6 +227,25 @@ static void preemption_does_not_break_a_rhythm(void **ctx)
 	world_free(y.w);
 }
 
+static void what_is_late_does_not_break_a_rhythm(void **ctx)
+{
+	struct story y = start();
+
+	(void)ctx;
+	for (int i = 0; i < 8; i++)
+		cycle(&y, SO_WAIT_SLEEP, 50 * MS, 0, 50 * US, SO_WAIT_SLEEP, 0);
+	cycle(&y, SO_WAIT_SLEEP, 70 * MS, 0, 50 * US, SO_WAIT_SLEEP, 0);
+	cycle(&y, SO_WAIT_SLEEP, 50 * MS, 0, 12 * MS, SO_WAIT_SLEEP, 0); /* slow, this time */
+	transfer(&y, 50 * MS);
+	cycle(&y, SO_WAIT_SLEEP, 50 * MS, 0, 50 * US, SO_WAIT_SLEEP, 0); /* this one was for something */
+	for (int i = 0; i < 3; i++)
+		cycle(&y, SO_WAIT_SLEEP, 50 * MS, 0, 50 * US, SO_WAIT_SLEEP, 0);
+	for (int i = 0; i < 12; i++) /* another one; the first four of it may still be late ones of the old one */
+		cycle(&y, SO_WAIT_SLEEP, 20 * MS, 0, 50 * US, SO_WAIT_SLEEP, 0);
+	assert_int_equal(finish(&y)->value[M_WAKEUPS_IDLE], 6 + 2 + 3 + 2 + 7);
+	world_free(y.w);
+}
+
 static void spins(void **ctx)
 {
 	struct story y = start();
@@ -307,6 +326,7 @@ int main(void)
 		cmocka_unit_test(timers_that_do_nothing),
 		cmocka_unit_test(wake_ups_with_a_reason),
 		cmocka_unit_test(preemption_does_not_break_a_rhythm),
+		cmocka_unit_test(what_is_late_does_not_break_a_rhythm),
 		cmocka_unit_test(spins),
 		cmocka_unit_test(any_loop),
 	};

@@ -4,9 +4,12 @@
 #include "lib/util.h"
 
 #define REPEATS_REGULAR 3 /* waits of the same length in a row that make a period */
+#define REPEATS_MAX 8
+#define REPEATS_LOST 2 /* by a wait that isn't like the others: a wake-up that comes late does not end what goes on before and after it */
 #define PERIOD_SLACK_NS 100000
 #define RUN_WAITS_MAX 64 /* more than that the kernel side does not sum */
 #define IDLE_SHARE 10 /* a thread that ran for less than this part of its cycle, and used no socket, did nothing */
+#define IDLE_SHARE_REGULAR 4 /* so does one with a period: now and then the same steps take longer */
 
 static const enum metric_id blocked_metrics[SO_WAITS] = {
 	[SO_WAIT_NET] = M_LOOP_BLOCKED_NET_NS,	   [SO_WAIT_DISK] = M_LOOP_BLOCKED_DISK_NS,   [SO_WAIT_LOCK] = M_LOOP_BLOCKED_LOCK_NS,
@@ -76,25 +79,32 @@ static void loop_turns(struct world *w, struct task *t, const struct cycles_run 
 	}
 }
 
-static void loop_polling(struct world *w, struct task *t, uint64_t wait_ns, uint64_t gap_ns, uint64_t stint_ns, unsigned wait, unsigned flags)
+/* Takes a wait into the thread's period. True if it has one, and did nothing after this wait either. */
+static bool polls(const struct world *w, struct task *t, uint64_t wait_ns, uint64_t gap_ns, uint64_t stint_ns, unsigned wait, unsigned flags)
 {
 	bool timer = wait == SO_WAIT_SLEEP || ((wait == SO_WAIT_POLL || wait == SO_WAIT_EVENTS) && flags & SO_CYCLE_TIMEOUT);
+	unsigned share = t->repeats < REPEATS_REGULAR ? IDLE_SHARE : IDLE_SHARE_REGULAR;
+	bool idle = timer && !t->transfers && !w->blind && stint_ns * share <= gap_ns;
 	uint64_t slack_ns = t->period_ns / 16 + PERIOD_SLACK_NS;
+
+	if (idle && t->repeats && wait_ns + slack_ns >= t->period_ns && wait_ns <= t->period_ns + slack_ns)
+		t->repeats += t->repeats < REPEATS_MAX;
+	else
+		t->repeats = t->repeats > REPEATS_LOST ? t->repeats - REPEATS_LOST : 0;
+	if (idle && !t->repeats) {
+		t->period_ns = wait_ns;
+		t->repeats = 1;
+	}
+	return idle && t->repeats >= REPEATS_REGULAR;
+}
+
+static void loop_polling(struct world *w, struct task *t, uint64_t wait_ns, uint64_t gap_ns, uint64_t stint_ns, unsigned wait, unsigned flags)
+{
 	struct sets s;
 
-	if (!wait)
-		return; /* preempted */
-	if (!timer || t->transfers || w->blind || stint_ns * IDLE_SHARE > gap_ns) {
-		t->repeats = 0;
+	if (!wait) /* preempted */
 		return;
-	}
-	if (t->repeats && wait_ns + slack_ns >= t->period_ns && wait_ns <= t->period_ns + slack_ns) {
-		t->repeats++;
-	} else {
-		t->repeats = 1;
-		t->period_ns = wait_ns;
-	}
-	if (t->repeats < REPEATS_REGULAR)
+	if (!polls(w, t, wait_ns, gap_ns, stint_ns, wait, flags))
 		return;
 	s = sets_of(w->agents[t->agent], t->proc);
 	count(w, s, M_WAKEUPS_IDLE, 1);
