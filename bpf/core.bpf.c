@@ -82,6 +82,7 @@ __s64 clock_offset_ns = 0;
 __u32 dozing = 0;
 volatile struct so_detail detail = {};
 volatile __u32 sock_era = 0, names_era = 0;
+__u64 tables_full = 0;
 
 /* Begins the books of a task that is alive already. */
 static __always_inline void member_open(struct membership *m, struct task_struct *t, u64 now)

@@ -100,6 +100,8 @@ extern volatile struct so_detail detail;
 extern volatile __u32 sock_era, names_era;
 /* Set by the collector while it lets long pass between its looks: a stack sample wakes it then, since its process may be gone soon. */
 extern __u32 dozing;
+/* Values that found no room in a table that sums in the kernel; atomic, since they are rare. */
+extern __u64 tables_full;
 /* CLOCK_MONOTONIC minus the scheduler's clock, set by core__clock. */
 extern __s64 clock_offset_ns;
 

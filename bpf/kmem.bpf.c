@@ -21,8 +21,6 @@ struct {
 	__type(value, u64);
 } kmem_counts SEC(".maps");
 
-__u64 kmem_lost = 0; /* allocations not counted since the table was full */
-
 static __always_inline int kmem_count(u64 bytes)
 {
 	struct kmem_key key = {};
@@ -37,8 +35,8 @@ static __always_inline int kmem_count(u64 bytes)
 	n = bpf_map_lookup_elem(&kmem_counts, &key);
 	if (n)
 		*n += 1; /* a CPU's own; an interrupt in between may cost one count */
-	else if (bpf_map_update_elem(&kmem_counts, &key, &one, BPF_NOEXIST))
-		__sync_fetch_and_add(&kmem_lost, 1);
+	else if (bpf_map_update_elem(&kmem_counts, &key, &one, BPF_ANY)) /* another CPU may have added the key meanwhile: its count stays its own */
+		__sync_fetch_and_add(&tables_full, 1);
 	return 0;
 }
 

@@ -48,7 +48,7 @@ struct rival_key {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 4096); /* who finds no room is not named */
+	__uint(max_entries, 4096); /* who finds no room is not named: see tables_full */
 	__type(key, struct rival_key);
 	__type(value, u64);
 } rivals SEC(".maps");
@@ -71,10 +71,12 @@ static int rival_walk(u32 turn, struct rival_walk *w)
 	ns = s->to_ns - from;
 	__builtin_memcpy(key.comm, s->comm, sizeof(key.comm));
 	sum = bpf_map_lookup_elem(&rivals, &key);
-	if (sum)
-		__sync_fetch_and_add(sum, ns);
-	else
-		bpf_map_update_elem(&rivals, &key, &ns, BPF_NOEXIST);
+	if (!sum) {
+		if (!bpf_map_update_elem(&rivals, &key, &ns, BPF_NOEXIST))
+			return 0;
+		sum = bpf_map_lookup_elem(&rivals, &key); /* another CPU may have added it meanwhile */
+	}
+	__sync_fetch_and_add(sum ? sum : &tables_full, sum ? ns : 1);
 	return 0;
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Page faults against getrusage, mappings of known sizes, and a peak of resident memory that is over before anybody looks. */
+/* Page faults against getrusage, mappings of known sizes, a peak of resident memory that is over before anybody looks, and kernel memory. */
+#include <bpf/bpf.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -235,6 +237,94 @@ static void test_peak_of_a_brief_process(void **state)
 	assert_true(counter_of(a, M_RSS_BYTES) < BLOCK_BYTES);
 }
 
+#define PIPES 200
+
+static int piper(struct worker *self, void *arg)
+{
+	(void)arg;
+	worker_pause(self);
+	for (int i = 0; i < PIPES; i++) {
+		int fds[2];
+
+		worker_check(!pipe(fds));
+		close(fds[0]);
+		close(fds[1]);
+	}
+	worker_pause(self);
+	return 0;
+}
+
+/* Our own map of this name: other observers' are none of our descriptors. */
+static int map_open(const char *name)
+{
+	for (int fd = 3; fd < 4096; fd++) {
+		struct bpf_map_info info = {};
+		__u32 len = sizeof(info);
+		char path[64], to[64] = "";
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		if (readlink(path, to, sizeof(to) - 1) > 0 && !strcmp(to, "anon_inode:bpf-map") && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+		    !strcmp(info.name, name))
+			return fd;
+	}
+	fail_msg("no map %s", name);
+	return -1;
+}
+
+static uint64_t loss_of(const struct observer_data *o, const char *reason)
+{
+	for (int i = 0; i < o->losses; i++)
+		if (!strcmp(o->lost[i].reason, reason))
+			return o->lost[i].count;
+	fail_msg("no loss %s", reason);
+	return 0;
+}
+
+/* Kernel memory is summed in the kernel by agent and size: what finds no room there is told as lost, and nothing else is. */
+static void check_kernel_memory(bool full)
+{
+	struct observer_config cfg = { .ring_bytes = 8 << 20, .probe_on = { [PROBE_KMEM] = true } };
+	struct worker *w = worker_start(piper, NULL);
+	static uint64_t counts[SO_MAX_CPUS];
+	const struct agent_data *a;
+	struct observer_data told;
+	struct live *l;
+
+	live_need(PROBE_KMEM);
+	worker_settle(w);
+	l = live_open(&cfg);
+	for (uint32_t i = 0, fd = full ? map_open("kmem_counts") : 0; full; i++)
+		if (bpf_map_update_elem(fd, (uint32_t[]){ 0, i }, counts, BPF_NOEXIST)) { /* no agent has the number 0 */
+			assert_int_equal(errno, E2BIG);
+			break;
+		}
+	live_watch(l, &w->pid, 1);
+	worker_go(w);
+	live_until(l, w);
+	a = live_close(l, true, 0);
+	collector_observe(l->collector, &told);
+	/* A pipe is an inode, a directory entry and two files at least. */
+	if (full) {
+		assert_true(loss_of(&told, "table_full") >= 4 * PIPES);
+		assert_int_equal(hist_count(a, M_KERNEL_ALLOC_SIZE_BYTES), 0);
+	} else {
+		assert_int_equal(loss_of(&told, "table_full"), 0);
+		assert_true(hist_count(a, M_KERNEL_ALLOC_SIZE_BYTES) >= 4 * PIPES);
+	}
+}
+
+static void test_kernel_memory(void **state)
+{
+	(void)state;
+	check_kernel_memory(false);
+}
+
+static void test_kernel_memory_without_room(void **state)
+{
+	(void)state;
+	check_kernel_memory(true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -243,6 +333,8 @@ int main(void)
 		LIVE_TEST(test_new_high),
 		LIVE_TEST(test_all_peaks),
 		LIVE_TEST(test_peak_of_a_brief_process),
+		LIVE_TEST(test_kernel_memory),
+		LIVE_TEST(test_kernel_memory_without_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

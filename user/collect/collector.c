@@ -55,7 +55,7 @@ struct collector {
 	struct collector_counts counts;
 	int statm_fd;
 	struct { /* at the last collector_observe() */
-		uint64_t cpu_ns, bpf_ns, records, late, lost[SO_LOSS_COUNT], orphans, skipped, refused;
+		uint64_t cpu_ns, bpf_ns, records, late, lost[SO_LOSS_COUNT], orphans, skipped, refused, tables_full;
 	} told;
 };
 
@@ -525,6 +525,11 @@ static uint64_t delta(uint64_t *told, uint64_t now)
 	return d;
 }
 
+static void loss_tell(struct observer_data *ret, const char *reason, uint64_t *told, uint64_t now)
+{
+	observer_data_lost(ret, reason, delta(told, now));
+}
+
 void collector_observe(struct collector *c, struct observer_data *ret)
 {
 	static const char *const loss_names[SO_LOSS_COUNT] = {
@@ -552,15 +557,11 @@ void collector_observe(struct collector *c, struct observer_data *ret)
 			continue;
 		for (int k = 0; k < SO_KINDS; k++)
 			lost += n.lost[k][r];
-		ret->lost[ret->losses].reason = loss_names[r];
-		ret->lost[ret->losses++].count = delta(&c->told.lost[r], lost);
+		loss_tell(ret, loss_names[r], &c->told.lost[r], lost);
 	}
-	ret->lost[ret->losses].reason = "late"; /* received, but out of order */
-	ret->lost[ret->losses++].count = delta(&c->told.late, merge_late(c->merge));
-	ret->lost[ret->losses].reason = "orphan"; /* received, but of nobody known */
-	ret->lost[ret->losses++].count = delta(&c->told.orphans, world_orphans(c->world));
-	ret->lost[ret->losses].reason = "skipped"; /* of anybody's events: a thread was preempted or interrupted within the same program */
-	ret->lost[ret->losses++].count = delta(&c->told.skipped, n.skipped);
-	ret->lost[ret->losses].reason = "stacks_full"; /* received, but new, and the table was full: they count as "(other)" */
-	ret->lost[ret->losses++].count = delta(&c->told.refused, stacks_refused(world_stacks(c->world)));
+	loss_tell(ret, "late", &c->told.late, merge_late(c->merge)); /* received, but out of order */
+	loss_tell(ret, "orphan", &c->told.orphans, world_orphans(c->world)); /* received, but of nobody known */
+	loss_tell(ret, "skipped", &c->told.skipped, n.skipped); /* of anybody's events: a thread was preempted or interrupted within the same program */
+	loss_tell(ret, "stacks_full", &c->told.refused, stacks_refused(world_stacks(c->world))); /* received, but new, and the table was full: they count as "(other)" */
+	loss_tell(ret, "table_full", &c->told.tables_full, n.tables_full); /* see struct observer_counts */
 }

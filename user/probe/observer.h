@@ -29,6 +29,7 @@ struct observer_counts { /* totals since load */
 	uint64_t seen[SO_KINDS];
 	uint64_t lost[SO_KINDS][SO_LOSS_COUNT];
 	uint64_t events[SO_EVENTS]; /* that made no record for want of detail */
+	uint64_t tables_full; /* values that found no room in a table that sums in the kernel: kernel allocations, and who ran instead of an agent */
 	uint64_t bpf_ns; /* run time of all our programs; 0 without bpf_stats */
 	uint64_t bpf_runs;
 	uint64_t skipped; /* runs that the kernel left out since the program ran already on that CPU; of strangers, too */

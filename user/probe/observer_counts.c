@@ -66,6 +66,7 @@ void observer_events_read(struct observer *o, struct observer_counts *ret)
 		for (int e = 0; e < SO_EVENTS; e++)
 			ret->events[e] += l->events[e];
 	}
+	ret->tables_full = o->skel->bss->tables_full;
 }
 
 void observer_counts_read(struct observer *o, struct observer_counts *ret)
