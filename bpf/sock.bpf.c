@@ -43,11 +43,9 @@ static __always_inline int state_begin(struct sock *sk, int new)
 	m = member_current_rare(&t);
 	if (!m)
 		return 0;
-	c = bpf_sk_storage_get(&sockets, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!c) {
-		loss_count(SO_OPEN, SO_LOSS_NO_STORAGE);
+	c = connection_get(sk);
+	if (!c)
 		return 0;
-	}
 	c->agent = m->agent;
 	c->tgid = t->tgid;
 	c->user = t->pid;
@@ -159,7 +157,7 @@ int sock__seed(struct bpf_iter__task_file *ctx)
 	state = sk->__sk_common.skc_state;
 	if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_LISTEN)
 		return 0;
-	c = bpf_sk_storage_get(&sockets, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	c = connection_get(sk);
 	if (c && !c->number) {
 		c->agent = m->agent;
 		c->tgid = t->tgid;

@@ -153,6 +153,18 @@ static __noinline void connection_open(struct sock *sk, struct connection *c, u3
 	}
 }
 
+/* The socket's connection, made where there is none: of nobody, without a number. NULL: no room, which is counted. */
+static __always_inline struct connection *connection_get(struct sock *sk)
+{
+	struct connection *c = bpf_sk_storage_get(&sockets, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!c) /* another thread made it at the same time */
+		c = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (!c)
+		loss_count(SO_OPEN, SO_LOSS_NO_STORAGE);
+	return c;
+}
+
 /* The connection behind a socket that thread t uses, or NULL: t is nobody's. The slow path: the thread is not the one that used it last. */
 static __noinline struct connection *connection_touch(struct sock *sk, struct task_struct *t)
 {
@@ -161,13 +173,9 @@ static __noinline struct connection *connection_touch(struct sock *sk, struct ta
 
 	if (!m)
 		return NULL;
-	c = bpf_sk_storage_get(&sockets, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!c) /* another thread made it at the same time */
-		c = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	if (!c) {
-		loss_count(SO_OPEN, SO_LOSS_NO_STORAGE);
+	c = connection_get(sk);
+	if (!c)
 		return NULL;
-	}
 	c->agent = m->agent;
 	c->tgid = t->tgid;
 	c->user = t->pid;
