@@ -559,7 +559,7 @@ enum so_on {
 
 enum so_wait {
 	SO_WAIT_NONE = 0,
-#define WAIT(id, value, name, help) SO_WAIT_##id = value,
+#define WAIT(id, value, name, state, help) SO_WAIT_##id = value,
 #include "waits.def"
 #undef WAIT
 	SO_WAIT_EVENTS = 12, /* a poll like SO_WAIT_POLL, by what event loops wait in: epoll, io_uring. One of a single socket is no loop's */

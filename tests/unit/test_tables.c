@@ -133,7 +133,7 @@ static void metric_names_tell_their_unit(void **ctx)
 static void waits_have_their_metrics(void **ctx)
 {
 	static const char *const reasons[] = {
-#define WAIT(id, value, name, help) name,
+#define WAIT(id, value, name, state, help) name,
 #include "waits.def"
 #undef WAIT
 	};

@@ -17,10 +17,10 @@
 
 static const enum state_id wait_states[SO_WAITS] = {
 	[SO_WAIT_NONE] = STATE_RUNNABLE, /* taken by an interrupt or the hypervisor while it wanted to run */
-	[SO_WAIT_NET] = STATE_NET_OTHER, [SO_WAIT_DISK] = STATE_DISK,	[SO_WAIT_LOCK] = STATE_LOCK,   [SO_WAIT_SLEEP] = STATE_SLEEP,
-	[SO_WAIT_POLL] = STATE_POLL,	 [SO_WAIT_PIPE] = STATE_PIPE,	[SO_WAIT_CHILD] = STATE_CHILD, [SO_WAIT_FAULT] = STATE_FAULT,
-	[SO_WAIT_INPUT] = STATE_INPUT,	 [SO_WAIT_OTHER] = STATE_OTHER,
-	[SO_WAIT_ACCEPT] = STATE_IDLE,	 [SO_WAIT_EVENTS] = STATE_POLL,
+#define WAIT(id, value, name, state, help) [SO_WAIT_##id] = STATE_##state,
+#include "waits.def"
+#undef WAIT
+	[SO_WAIT_EVENTS] = STATE_POLL,
 };
 
 struct verdict { /* on a wait */

@@ -12,10 +12,9 @@
 #define IDLE_SHARE_REGULAR 4 /* so does one with a period: now and then the same steps take longer */
 
 static const enum metric_id blocked_metrics[SO_WAITS] = {
-	[SO_WAIT_NET] = M_LOOP_BLOCKED_NET_NS,	   [SO_WAIT_DISK] = M_LOOP_BLOCKED_DISK_NS,   [SO_WAIT_LOCK] = M_LOOP_BLOCKED_LOCK_NS,
-	[SO_WAIT_SLEEP] = M_LOOP_BLOCKED_SLEEP_NS, [SO_WAIT_PIPE] = M_LOOP_BLOCKED_PIPE_NS,   [SO_WAIT_CHILD] = M_LOOP_BLOCKED_CHILD_NS,
-	[SO_WAIT_FAULT] = M_LOOP_BLOCKED_FAULT_NS, [SO_WAIT_INPUT] = M_LOOP_BLOCKED_INPUT_NS, [SO_WAIT_OTHER] = M_LOOP_BLOCKED_OTHER_NS,
-	[SO_WAIT_ACCEPT] = M_LOOP_BLOCKED_ACCEPT_NS, [SO_WAIT_POLL] = M_LOOP_BLOCKED_POLL_NS,
+#define WAIT(id, value, name, state, help) [SO_WAIT_##id] = M_LOOP_BLOCKED_##id##_NS,
+#include "waits.def"
+#undef WAIT
 };
 
 /*

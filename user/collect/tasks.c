@@ -173,7 +173,7 @@ void task_set_proc(struct task *t, struct proc *p)
 }
 
 static const enum metric_id wait_metrics[SO_WAITS] = {
-#define WAIT(id, value, name, help) [SO_WAIT_##id] = M_WAIT_##id##_NS,
+#define WAIT(id, value, name, state, help) [SO_WAIT_##id] = M_WAIT_##id##_NS,
 #include "waits.def"
 #undef WAIT
 	[SO_WAIT_EVENTS] = M_WAIT_POLL_NS,
