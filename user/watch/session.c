@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* One watching from begin to end: agents, the loop. */
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -7,52 +8,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "collect/collector.h"
 #include "lib/log.h"
 #include "lib/timestamp.h"
 #include "lib/util.h"
-#include "probe/observer.h"
-#include "watch/session.h"
-
-#define HOLD_S 1.0 /* longest time that a closed interval waits for what shows later */
-#define HOLD_FIRST_S 0.1 /* the first one: somebody waits for it */
-
-struct session_fd {
-	int fd;
-	session_fd_fn fn;
-	void *ctx;
-};
-
-struct session {
-	struct watch_options opt;
-	const struct session_listener *to;
-	struct targets *targets;
-	struct target_child child; /* pid 0: none */
-	struct observer *observer;
-	struct part_reports reports;
-	struct world *world;
-	struct collector *collector;
-	struct header_data header;
-	uint64_t start_ns, last_end_ns, seq;
-	struct interval_data held; /* closed, but told a little later: see world_hold() */
-	uint64_t held_until_ns; /* 0: none */
-	int announced; /* agents that the listener knows of: ids below */
-	uint32_t seed_tgids[SO_MAX_AGENTS], seed_slots[SO_MAX_AGENTS];
-	int seeds;
-	uint64_t by[SO_MAX_AGENTS]; /* by slot: the target that an agent came by */
-	bool released, rescan; /* agents were let go at the last close; it is forgotten whose their processes were: look whether they are somebody's */
-	struct observer_data observed; /* sum of all intervals */
-	struct session_fd fds[SESSION_FDS];
-	int fds_len;
-	int epoll, sigfd;
-	bool full_told;
-	bool told_badly; /* the listener failed */
-	int err; /* of a callback */
-};
+#include "watch/session_parts.h"
 
 static int exit_status_of(int err)
 {
@@ -71,7 +33,7 @@ static int exit_status_of(int err)
 
 /* --- agents --- */
 
-/* Takes over t's strings. Its process is seeded by the next agents_seed(). */
+/* Takes over t's strings. Its process is seeded by the next session_seed(). */
 static int agent_add(void *ctx, struct target *t)
 {
 	struct session *s = ctx;
@@ -95,7 +57,7 @@ static int agent_add(void *ctx, struct target *t)
 	return 0;
 }
 
-static int agents_seed(struct session *s)
+int session_seed(struct session *s)
 {
 	int n;
 
@@ -120,8 +82,7 @@ static void agents_sift(struct session *s)
 	}
 }
 
-/* After a close. A process is its old agent's until the next one. */
-static int agents_release(struct session *s)
+int session_release(struct session *s)
 {
 	int n = collector_release(s->collector);
 
@@ -137,151 +98,6 @@ static void on_candidate(void *ctx, uint32_t tgid)
 
 	if (s->seeds < SO_MAX_AGENTS && targets_match(s->targets, tgid, &t))
 		s->err = agent_add(s, &t);
-}
-
-/* --- what is told --- */
-
-static void host_fill(struct host_info *h)
-{
-	struct utsname u;
-
-	uname(&u);
-	snprintf(h->name, sizeof(h->name), "%s", u.nodename);
-	snprintf(h->kernel, sizeof(h->kernel), "%s", u.release);
-	snprintf(h->arch, sizeof(h->arch), "%s", u.machine);
-	h->cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	if (file_read("/proc/sys/kernel/random/boot_id", h->boot_id, sizeof(h->boot_id)) > 0)
-		h->boot_id[strcspn(h->boot_id, "\n")] = '\0';
-}
-
-static int told(struct session *s, int err)
-{
-	s->told_badly |= err != 0;
-	return err;
-}
-
-static int start_tell(struct session *s)
-{
-	struct agent_info *agents = calloc(world_places(s->world) + 1, sizeof(*agents));
-	int err;
-
-	if (!agents)
-		return -ENOMEM;
-	host_fill(&s->header.host);
-	s->header.interval_s = s->opt.interval_s;
-	memcpy(s->header.probes, observer_probes(s->observer), PROBE_COUNT * sizeof(s->header.probes[0]));
-	s->header.probes_len = PROBE_COUNT;
-	s->header.agents_len = s->announced = world_agents(s->world);
-	for (int i = 0; i < s->announced; i++) /* none is forgotten yet */
-		agents[i] = *world_agent_info(s->world, i);
-	s->header.agents = agents;
-	err = s->to->start ? told(s, s->to->start(s->to->ctx, &s->header)) : 0;
-	s->header.agents = NULL;
-	free(agents);
-	return err;
-}
-
-static void progress_tell(const struct session *s, const struct observer_data *d, double interval_s)
-{
-	struct session_progress p = { .elapsed_s = (s->last_end_ns - s->start_ns) / 1e9, .interval_s = interval_s, .observer = d };
-
-	if (!s->to->progress)
-		return;
-	p.agents_alive = world_agents_alive(s->world);
-	p.lost = observer_data_lost_sum(&s->observed);
-	s->to->progress(s->to->ctx, &p);
-}
-
-static int interval_tell(struct session *s, const struct interval_data *i)
-{
-	return s->to->interval ? told(s, s->to->interval(s->to->ctx, i, world_stacks(s->world))) : 0;
-}
-
-/* Tells the interval that is held back, if there is one. */
-static int held_tell(struct session *s)
-{
-	uint64_t now = clock_ns();
-	int64_t bytes;
-	int err;
-
-	if (!s->held_until_ns)
-		return 0;
-	s->held_until_ns = 0;
-	bytes = collector_drain(s->collector);
-	if (bytes < 0)
-		return log_err(bytes, "cannot read records");
-	s->held.agents = world_held(s->world, now, &s->held.agents_len);
-	s->held.infos = world_interval_infos(s->world);
-	err = interval_tell(s, &s->held);
-	world_stacks_tidy(s->world);
-	return err;
-}
-
-static int agents_announce(struct session *s)
-{
-	int err = 0, from = s->announced;
-
-	if (from == world_agents(s->world))
-		return 0;
-	s->announced = world_agents(s->world);
-	for (int i = 0; i < world_places(s->world) && !err; i++) {
-		const struct agent_info *info = world_agent_info(s->world, i);
-
-		if (info && info->id >= from && s->to->agent)
-			err = told(s, s->to->agent(s->to->ctx, info));
-	}
-	return err;
-}
-
-/* Closes an interval. It is told a little later; the last one at once. */
-static int interval_end(struct session *s, bool last)
-{
-	struct interval_data i = { .start_s = (s->last_end_ns - s->start_ns) / 1e9 };
-	double hold_max_s = s->seq ? HOLD_S : HOLD_FIRST_S, hold_s = s->opt.interval_s < hold_max_s ? s->opt.interval_s : hold_max_s;
-	uint64_t end_ns = 0;
-	int err = held_tell(s);
-
-	if (!err && s->seeds) /* it may have met new agents: who is not seeded when the interval closes counts as gone */
-		err = agents_seed(s);
-	if (err)
-		return err;
-	i.seq = s->seq++;
-	err = collector_close(s->collector, last, &end_ns);
-	if (err)
-		return log_err(err, "cannot read the state of the agents");
-	err = agents_release(s);
-	if (err)
-		return log_err(err, "cannot let go of agents");
-	err = agents_announce(s);
-	if (err)
-		return err;
-	i.end_s = (end_ns - s->start_ns) / 1e9;
-	collector_observe(s->collector, &i.observer);
-	observer_data_merge(&s->observed, &i.observer);
-	s->last_end_ns = end_ns;
-	progress_tell(s, &i.observer, i.end_s - i.start_s);
-	if (last) {
-		i.agents = world_interval(s->world, &i.agents_len);
-		i.infos = world_interval_infos(s->world);
-		return interval_tell(s, &i);
-	}
-	world_hold(s->world);
-	s->held = i;
-	s->held_until_ns = end_ns + (uint64_t)(hold_s * 1e9);
-	if (!s->to->closed)
-		return 0;
-	i.agents = world_peek(s->world, &i.agents_len);
-	i.infos = world_interval_infos(s->world);
-	return told(s, s->to->closed(s->to->ctx, &i));
-}
-
-static int total_tell(struct session *s)
-{
-	struct interval_data i = { .seq = s->seq, .end_s = (s->last_end_ns - s->start_ns) / 1e9, .observer = s->observed };
-	const struct agent_info *const *infos;
-
-	i.agents = world_total(s->world, &infos, &i.agents_len);
-	return s->to->total ? told(s, s->to->total(s->to->ctx, &i, infos)) : 0;
 }
 
 /* --- the loop --- */
@@ -340,7 +156,7 @@ static int fd_take(struct session *s, int fd)
 	for (int i = 0; i < s->fds_len && !ret; i++)
 		if (s->fds[i].fd == fd)
 			ret = s->fds[i].fn(s->fds[i].ctx);
-	return ret > 0 ? 1 : told(s, ret);
+	return ret > 0 ? 1 : session_told(s, ret);
 }
 
 /* Until all agents are gone, the time is over, or a signal comes. */
@@ -371,9 +187,9 @@ static int loop(struct session *s)
 		if (now >= end)
 			return 0;
 		if (s->held_until_ns && now >= s->held_until_ns)
-			err = held_tell(s);
+			err = session_held_tell(s);
 		if (!err && now >= next_close) {
-			err = interval_end(s, false);
+			err = session_interval_end(s, false);
 			if (!err)
 				err = s->rescan ? targets_scan(s->targets, agent_add, s) : targets_arrivals(s->targets, agent_add, s);
 			for (next_close += interval_ns; next_close <= now; next_close += interval_ns)
@@ -385,7 +201,7 @@ static int loop(struct session *s)
 				err = log_err(bytes, "cannot read records");
 		}
 		if (!err && s->seeds)
-			err = agents_seed(s);
+			err = session_seed(s);
 		if (!err)
 			err = s->err;
 		if (!world_agents_alive(s->world) && !targets_open_ended(s->targets) && !s->opt.stays)
@@ -526,7 +342,7 @@ static int agents_begin(struct session *s)
 	s->start_ns = s->last_end_ns = clock_ns();
 	world_start(s->world, s->start_ns);
 	collector_start(s->collector, s->start_ns);
-	err = agents_seed(s);
+	err = session_seed(s);
 	if (err)
 		return log_err(err, "cannot mark the agents' tasks"), -EACCES;
 	if (!s->child.pid)
@@ -587,7 +403,7 @@ int session_begin(struct session *s)
 	if (!err)
 		err = poll_add(s->epoll, observer_fd(s->observer));
 	if (!err)
-		err = start_tell(s);
+		err = session_start_tell(s);
 	return s->told_badly ? EXIT_OUTPUT : exit_status_of(err);
 }
 
@@ -596,44 +412,10 @@ int session_run(struct session *s)
 	int err = loop(s);
 
 	if (!err)
-		err = interval_end(s, true);
+		err = session_interval_end(s, true);
 	if (!err)
-		err = total_tell(s);
+		err = session_total_tell(s);
 	return s->told_badly ? EXIT_OUTPUT : err ? EXIT_DENIED : EXIT_DONE;
-}
-
-struct recording *session_view(const struct session *s)
-{
-	struct recording *r = calloc(1, sizeof(*r));
-	const struct agent_info *const *infos;
-	const struct agent_data *const *totals;
-
-	if (!r)
-		return NULL;
-	r->header = s->header;
-	r->intervals = s->seq;
-	r->observer = s->observed;
-	r->complete = true;
-	r->stacks = world_stacks(s->world);
-	r->duration_s = (s->last_end_ns - s->start_ns) / 1e9;
-	totals = world_total(s->world, &infos, &r->agents_len);
-	r->agents = calloc(r->agents_len + 1, sizeof(*r->agents));
-	if (!r->agents) {
-		free(r);
-		return NULL;
-	}
-	for (int i = 0; i < r->agents_len; i++) {
-		r->agents[i].info = *infos[i];
-		r->agents[i].total = *totals[i];
-	}
-	return r;
-}
-
-void session_view_free(struct recording *r)
-{
-	if (r)
-		free(r->agents);
-	free(r);
 }
 
 uint64_t session_start_ns(const struct session *s)
