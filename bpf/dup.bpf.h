@@ -4,7 +4,7 @@
  * drawn at start and kept nowhere; of the contents, nothing but the hash and the length leaves the kernel. SipHash-2-4 (Aumasson, Bernstein: "SipHash: a fast
  * short-input PRF", 2012), since whoever can choose what is sent must not be able to make two requests look the same.
  *
- * A part of the sends of sock.bpf.h, all of which is left out by the verifier while the probe is off.
+ * A part of the sends of sock.bpf.h, all of which is left out by the verifier while the probe is off; and of dup.bpf.c.
  */
 #ifndef STAKEOUT_DUP_BPF_H
 #define STAKEOUT_DUP_BPF_H
@@ -103,7 +103,7 @@ struct dup_vector { /* struct iovec */
 };
 
 /* The buffers of a vector, as far as `bytes` of them went. */
-static __noinline int dup_vector(struct dup_hash *h, u64 vector, u32 count, u32 bytes)
+static __noinline __attribute__((unused)) int dup_vector(struct dup_hash *h, u64 vector, u32 count, u32 bytes)
 {
 	struct dup_vector v;
 

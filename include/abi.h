@@ -251,7 +251,7 @@ struct so_content {
 /* What the send before it, of the same thread, had in it: only where repeated requests are looked for. */
 struct so_digest {
 	struct so_head head;
-	__u32 socket;
+	__u32 socket; /* 0: what the thread's next send will have in it, before that is encrypted */
 	__u32 bytes;
 	__u64 hash; /* keyed */
 };

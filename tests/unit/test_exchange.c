@@ -665,6 +665,33 @@ static void a_handshake_not_seen(void **ctx)
 
 #define TEST(f) cmocka_unit_test_setup(f, fresh)
 
+/* The client takes its leave, and the server answers that. */
+static void tls_close_notify(void **ctx)
+{
+	static const unsigned alerts[] = { 24, 31, 23 };
+
+	(void)ctx;
+	for (int i = 0; i < 6; i++) {
+		fresh(NULL);
+		hello();
+		ask(S + 12 * MS, FINISHED);
+		ask(S + 20 * MS, 300);
+		answer(S + 70 * MS, 3000);
+		ask(i < 3 ? S + 71 * MS : 3 * S, alerts[i % 3]);
+		answer(i < 3 ? S + 72 * MS : 3 * S + MS, alerts[i % 3]);
+		end(false);
+		assert_counts(1, 1, 0, 0);
+		assert_exchange(0, S + 20 * MS, S + 70 * MS + 10 * US, 300, 3000);
+	}
+	fresh(NULL); /* without TLS, it may be anything */
+	ask(S, 100);
+	answer(S + 5 * MS, 5000);
+	ask(S + 6 * MS, 24);
+	answer(S + 7 * MS, 24);
+	end(false);
+	assert_counts(2, 2, 0, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -684,6 +711,7 @@ int main(void)
 		TEST(tls_the_answer_looks_like_tickets),
 		TEST(tls_hello_retried),
 		TEST(tls_1_2),
+		TEST(tls_close_notify),
 		TEST(tls_that_is_none),
 		TEST(control_frames_are_no_answer),
 		TEST(what_is_outstanding),

@@ -263,6 +263,42 @@ static void repeats(void **ctx)
 	world_free(y.w);
 }
 
+static void plain(struct story *y, uint64_t hash)
+{
+	struct so_digest r = { .head = { SO_DIGEST, 1, 1, ROOT, y->now }, .bytes = 10, .hash = hash };
+
+	world_record(y->w, &r.head);
+}
+
+/* A request over TLS: what it was before it was encrypted says whether it was made before; what was sent is never the same. */
+static void repeats_before_encryption(void **ctx)
+{
+	struct story y = start();
+	const struct agent_data *a;
+
+	(void)ctx;
+	open_to(&y, 1, 443);
+	for (unsigned i = 0; i < 3; i++) { /* the second and third time it is a repeat */
+		plain(&y, 7);
+		plain(&y, 8);
+		said(&y, 2, 100 + 2 * i);
+	}
+	plain(&y, 7); /* tried again: the connection was not ready */
+	plain(&y, 7);
+	plain(&y, 8);
+	said(&y, 2, 200);
+	plain(&y, 8); /* the other way round it is something else */
+	plain(&y, 7);
+	said(&y, 2, 300);
+	plain(&y, 7);
+	y.now += S; /* not of the send that follows */
+	said(&y, 2, 400);
+	a = finish(&y);
+	assert_int_equal(a->metrics.value[M_EXCHANGES], 6);
+	assert_int_equal(a->metrics.value[M_REQUESTS_REPEATED], 3);
+	world_free(y.w);
+}
+
 static void parts_held_back(void **ctx)
 {
 	static const struct {
@@ -299,7 +335,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bursts),	  cmocka_unit_test(a_burst_without_end), cmocka_unit_test(chains),
-		cmocka_unit_test(no_chains),	  cmocka_unit_test(models_are_no_links), cmocka_unit_test(parts_held_back), cmocka_unit_test(repeats),
+		cmocka_unit_test(no_chains),	  cmocka_unit_test(models_are_no_links), cmocka_unit_test(parts_held_back), cmocka_unit_test(repeats), cmocka_unit_test(repeats_before_encryption),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

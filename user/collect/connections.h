@@ -35,7 +35,10 @@ void habit_answer(struct world *w, struct conn *c, uint32_t tid, uint64_t at_ns)
 /* An exchange is over, which counts. s: its books. */
 void habit_finished(struct world *w, struct conn *c, const struct exchange_facts *f, struct sets s);
 /* The probe dup tells of the last send on c. */
-void habit_digest(struct conn *c, const struct so_digest *r);
+/* What a send of t's on c had in it. t may be NULL. */
+void habit_digest(struct conn *c, struct task *t, const struct so_digest *r);
+/* What t is about to send, before it is encrypted. */
+void habit_plain(struct task *t, const struct so_digest *r);
 /* The burst is over. */
 void habit_burst_end(struct world *w, struct conn *c);
 

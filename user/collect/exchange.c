@@ -116,11 +116,22 @@ static bool control_frame(const struct exchange *e, uint64_t bytes)
 	return false;
 }
 
+/* An alert has two bytes: by TLS 1.3, by 1.2 with AES-GCM, with ChaCha20. No protocol asks for anything in so few. */
+static bool alert(const struct exchange *e, uint64_t bytes)
+{
+	return e->tls == TLS_OPEN && (bytes == 24 || bytes == 31 || bytes == 23);
+}
+
 void exchange_ask(struct exchange *e, uint64_t at_ns, uint64_t bytes, struct exchange_facts *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	if (e->state != EXCHANGE_ASKED && settled(e) && e->framed && control_frame(e, bytes))
 		return;
+	if (e->state != EXCHANGE_ASKED && alert(e, bytes)) { /* close_notify: what answers it, if anything does, is another one */
+		if (e->state == EXCHANGE_ANSWERED)
+			finish(e, ret);
+		return;
+	}
 	if (e->state == EXCHANGE_ANSWERED && e->framed && !e->counted && e->answer_bytes <= FAREWELL_BYTES)
 		e->state = EXCHANGE_ASKED;
 	if (e->state == EXCHANGE_ANSWERED)

@@ -13,6 +13,7 @@
 #define BURST_MAX 1000 /* exchanges, then it is told: one who never pauses would not be heard of */
 #define LIKE_BYTES 16 /* by which the sizes of like requests may differ; or by one part of LIKE_SHARE */
 #define LIKE_SHARE 8
+#define PLAIN_NS 100000000ULL /* from the TLS library to the send: they follow each other at once, where there is a CPU */
 #define CHAIN_GAP_NS 5000000ULL
 #define REPEATS_PEERS 256 /* of an agent that requests are remembered of: 32 KiB each */
 #define CHAIN_REST_NS 1000000000ULL /* the last answer may go on for so long */
@@ -35,15 +36,40 @@ void habit_asking(struct conn *c)
 
 /* ---- repeats ---- */
 
-void habit_digest(struct conn *c, const struct so_digest *r)
+static void said_add(struct said *s, uint64_t hash, uint64_t more)
 {
-	if (c->exchange.state != EXCHANGE_ASKED || c->exchange.tls != TLS_NONE)
+	s->hash = (s->hash ^ hash) * 0x9e3779b97f4a7c15ULL;
+	s->hash = (s->hash ^ s->hash >> 32) + more;
+	s->sends++;
+}
+
+void habit_plain(struct task *t, const struct so_digest *r)
+{
+	if (r->head.time_ns > t->plain_ns + PLAIN_NS)
+		t->plain = (struct said){};
+	t->plain_ns = r->head.time_ns;
+	if (t->plain.sends && t->plain_last == r->hash) /* the connection was not ready: the same again */
+		return;
+	t->plain_last = r->hash;
+	said_add(&t->plain, r->hash, r->bytes);
+}
+
+void habit_digest(struct conn *c, struct task *t, const struct so_digest *r)
+{
+	bool plain = t && t->plain.sends && r->head.time_ns <= t->plain_ns + PLAIN_NS;
+
+	if (c->exchange.state != EXCHANGE_ASKED)
 		return;
 	if (c->exchange.sends == 1)
 		c->said = (struct said){};
-	c->said.hash = (c->said.hash ^ r->hash) * 0x9e3779b97f4a7c15ULL;
-	c->said.hash = (c->said.hash ^ c->said.hash >> 32) + r->bytes;
-	c->said.sends++;
+	if (plain) {
+		if (!c->said.plain)
+			c->said = (struct said){ .plain = true };
+		said_add(&c->said, t->plain.hash, t->plain.sends);
+		t->plain = (struct said){};
+	} else if (c->exchange.tls == TLS_NONE && !c->said.plain) {
+		said_add(&c->said, r->hash, r->bytes);
+	}
 }
 
 static void repeat_finished(struct world *w, struct conn *c, const struct exchange_facts *f, struct sets s)
@@ -52,7 +78,7 @@ static void repeat_finished(struct world *w, struct conn *c, const struct exchan
 	struct peer *p = c->peer;
 
 	c->said = (struct said){};
-	if (!p || said.sends != f->sends) /* of some parts nothing is known */
+	if (!p || (!said.plain && said.sends != f->sends)) /* of some parts nothing is known */
 		return;
 	if (!p->repeats && HASH_COUNT(w->agents[c->agent]->peers) <= REPEATS_PEERS)
 		p->repeats = calloc(1, sizeof(*p->repeats));

@@ -281,10 +281,13 @@ void sockets_record(struct world *w, const struct so_head *h)
 		break;
 	case SO_DIGEST: {
 		const struct so_digest *r = (const void *)h;
-		struct conn *c = conn_find(w, r->socket);
+		struct conn *c = r->socket ? conn_find(w, r->socket) : NULL;
+		struct task *t = task_find(w, h->tid);
 
 		if (c)
-			habit_digest(c, r);
+			habit_digest(c, t, r);
+		else if (t && !r->socket)
+			habit_plain(t, r);
 		break;
 	}
 	case SO_RETRANSMIT:

@@ -116,6 +116,12 @@ struct cycles_run {
 	uint32_t waits, voluntary, involuntary;
 };
 
+struct said { /* the request under way, as the probe dup tells */
+	uint64_t hash;
+	uint32_t sends; /* that it was told of; before encryption: calls of the library */
+	bool plain; /* before encryption */
+};
+
 struct task {
 	uint32_t tid;
 	int agent;
@@ -144,6 +150,8 @@ struct task {
 	struct waker idle, spinning; /* since then; their names are not set */
 	struct sampled_wait sampled;
 	struct resize resize; /* full heap */
+	struct said plain; /* to be sent next */
+	uint64_t plain_ns, plain_last; /* of its last part: when, and its hash */
 	UT_hash_handle hh;
 };
 
@@ -169,10 +177,6 @@ struct burst { /* exchanges on a connection, one right after another, of request
 	uint64_t begin_ns, end_ns, request_bytes; /* bytes: of the last one */
 };
 
-struct said { /* the request under way, as the probe dup tells */
-	uint64_t hash;
-	uint32_t sends; /* that it was told of */
-};
 
 struct conn {
 	uint32_t number;

@@ -123,6 +123,7 @@ static const struct probe_requirement requirements[] = {
 	{ PROBE_NAMES, FEATURE_UPROBE, "uprobe", "names that getaddrinfo resolved" },
 	{ PROBE_NAMES, FEATURE_TP_INET_SOCK_SET_STATE, "tp_btf/inet_sock_set_state", "such names in time where the answer is kept for long" },
 	{ PROBE_DUP, FEATURE_SK_STORAGE, "map", NULL },
+	{ PROBE_DUP, FEATURE_UPROBE, "uprobe", "requests over TLS" },
 	{ PROBE_KMEM, FEATURE_TP_KMALLOC, "tp_btf/kmalloc", NULL },
 	{ PROBE_KMEM, FEATURE_TP_KMEM_CACHE_ALLOC, "tp_btf/kmem_cache_alloc", NULL },
 	{ PROBE_GC, FEATURE_UPROBE, "uprobe", NULL },

@@ -174,6 +174,7 @@ int observer_new(const struct observer_config *cfg, struct observer **ret, char 
 	if (feature_has(FEATURE_UPROBE_MULTI, NULL, 0)) {
 		bpf_program__set_expected_attach_type(o->skel->progs.names__call, UPROBE_MULTI);
 		bpf_program__set_expected_attach_type(o->skel->progs.gc__pause, UPROBE_MULTI);
+		bpf_program__set_expected_attach_type(o->skel->progs.dup__write, UPROBE_MULTI);
 	}
 	config_fill(o);
 	programs_choose(o, cfg);
@@ -265,6 +266,20 @@ static int releases_attach(struct observer *o)
 	return err;
 }
 
+static int libraries_attach(struct observer *o)
+{
+	const struct bpf_program *progs[LIBRARIES] = { [LIBRARY_NAMES] = o->skel->progs.names__call, [LIBRARY_TLS] = o->skel->progs.dup__write };
+
+	for (int l = 0; l < LIBRARIES; l++) {
+		if (!bpf_program__autoload(progs[l]))
+			continue;
+		o->uprobes[l] = uprobes_new((enum library)l, progs[l], feature_has(FEATURE_UPROBE_MULTI, NULL, 0));
+		if (!o->uprobes[l])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 int observer_attach(struct observer *o)
 {
 	struct stakeout_bpf *s = o->skel;
@@ -281,12 +296,8 @@ int observer_attach(struct observer *o)
 		err = releases_attach(o);
 	if (err)
 		return err;
-	if (bpf_program__autoload(s->progs.names__call)) {
-		o->uprobes = uprobes_new(s->progs.names__call, feature_has(FEATURE_UPROBE_MULTI, NULL, 0));
-		if (!o->uprobes)
-			return -ENOMEM;
-	}
-	err = parts_attach(o);
+	err = libraries_attach(o);
+	err = err ? err : parts_attach(o);
 	return err ? err : hooks_attach(&o->hooks, s->obj);
 }
 
@@ -296,7 +307,8 @@ void observer_free(struct observer *o)
 		return;
 	hooks_fini(&o->hooks);
 	observer_timing(o, false);
-	uprobes_free(o->uprobes);
+	for (int l = 0; l < LIBRARIES; l++)
+		uprobes_free(o->uprobes[l]);
 	heap_windows_free(o->heap_windows);
 	heap_full_free(o->heap_full);
 	runtimes_free(o->runtimes);

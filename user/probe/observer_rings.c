@@ -46,8 +46,9 @@ int rings_open(struct observer *o, bool stacks)
 /* Never fails: what can't be probed is left alone, and said. */
 static void parts_work(struct observer *o)
 {
-	if (o->uprobes)
-		uprobes_work(o->uprobes);
+	for (int l = 0; l < LIBRARIES; l++)
+		if (o->uprobes[l])
+			uprobes_work(o->uprobes[l]);
 	if (o->heap_windows)
 		heap_windows_work(o->heap_windows);
 	if (o->heap_full)

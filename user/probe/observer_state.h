@@ -32,7 +32,7 @@ struct observer {
 	struct bpf_link *release, *releases[RELEASES]; /* of tasks; of what probes keep of them, NULL where they are off */
 	struct hooks hooks;
 	/* Parts that look at single processes; NULL: none. */
-	struct uprobes *uprobes;
+	struct uprobes *uprobes[LIBRARIES];
 	struct heap_windows *heap_windows;
 	struct heap_full *heap_full;
 	struct runtimes *runtimes;

@@ -94,8 +94,9 @@ void observer_process_seen(struct observer *o, uint32_t tgid, unsigned slot, enu
 {
 	pid_t pid = (pid_t)tgid;
 
-	if (o->uprobes && how != SEEN_FORKED) /* its files are its parent's */
-		uprobes_process(o->uprobes, pid);
+	for (int l = 0; l < LIBRARIES && how != SEEN_FORKED; l++) /* then its files are its parent's */
+		if (o->uprobes[l])
+			uprobes_process(o->uprobes[l], pid, how == SEEN_RUNNING);
 	if (o->heap_windows)
 		heap_windows_process(o->heap_windows, pid, slot, how);
 	if (o->heap_full)

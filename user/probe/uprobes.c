@@ -22,15 +22,11 @@
 #define LOOKS_BURST 32
 #define LOOK_EVERY_NS (NS_PER_S / 16)
 
-/* The C library is mapped a moment after the exec, by the dynamic linker. */
-#define RETRY_NS 20000000ULL /* doubles each time */
-#define TRIES_MAX 6
-
 struct file_id { /* as the kernel tells it in the same place each time; never compared across places */
 	uint64_t dev, inode;
 };
 
-struct library {
+struct mapped_library {
 	struct file_id id;
 	struct uprobe_link *link; /* NULL: it can't be probed */
 };
@@ -42,9 +38,10 @@ struct young {
 };
 
 struct uprobes {
+	const struct wanted *wanted;
 	const struct bpf_program *prog;
 	bool multi;
-	struct library libraries[FILES_MAX];
+	struct mapped_library libraries[FILES_MAX];
 	int libraries_len;
 	struct young young[YOUNG_MAX];
 	int young_len;
@@ -53,12 +50,84 @@ struct uprobes {
 	uint64_t look_ns; /* of the token bucket: when the looks so far are paid for */
 };
 
-struct uprobes *uprobes_new(const struct bpf_program *prog, bool multi)
+/* ---- what is wanted ---- */
+
+enum found {
+	FOUND_NONE, /* nothing of interest, nor will there be */
+	FOUND_LATER, /* nothing so far */
+	FOUND_LIBRARY,
+	FOUND_GONE,
+};
+
+static bool begins(const char *s, const char *with)
+{
+	return !strncmp(s, with, strlen(with));
+}
+
+static enum found libc_kind(const char *name)
+{
+	/* glibc now and before 2.34; musl, whose library is the dynamic linker too. */
+	if (begins(name, "libc.so") || begins(name, "libc-2.") || begins(name, "ld-musl-"))
+		return FOUND_LIBRARY;
+	return begins(name, "ld-") || begins(name, "ld64") ? FOUND_LATER : FOUND_NONE;
+}
+
+/* Of Node and some builds of Python it is a part. */
+static enum found tls_kind(const char *name)
+{
+	return begins(name, "libssl.so") || begins(name, "libssl-") || begins(name, "node") || begins(name, "python") ? FOUND_LIBRARY : FOUND_LATER;
+}
+
+struct places {
+	int len;
+	uint64_t offsets[2], cookies[2];
+};
+
+static void libc_places(int fd, struct places *ret)
+{
+	/* In this order, so that no call is noted whose end is not seen. */
+	struct elf_site sites[] = { { .name = "freeaddrinfo" }, { .name = "getaddrinfo" } };
+	unsigned pushed;
+
+	if (elf_sites_find(fd, sites, ARRAY_SIZE(sites)) != ARRAY_SIZE(sites))
+		return;
+	*ret = (struct places){ .len = 2,
+				.offsets = { elf_cheap_place(fd, elf_null_skip(fd, sites[0].offset), &pushed), elf_cheap_place(fd, sites[1].offset, &pushed) },
+				.cookies = { SO_SITE_FREEADDRINFO, SO_SITE_GETADDRINFO } };
+}
+
+static void tls_places(int fd, struct places *ret)
+{
+	struct elf_site sites[] = { { .name = "SSL_write" }, { .name = "SSL_write_ex" } };
+	unsigned pushed;
+
+	if (elf_sites_find(fd, sites, ARRAY_SIZE(sites)) <= 0)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(sites); i++)
+		if (sites[i].offset)
+			ret->offsets[ret->len++] = elf_cheap_place(fd, sites[i].offset, &pushed);
+}
+
+static const struct wanted {
+	enum found (*kind)(const char *name); /* of a mapped file, by the last part of its path */
+	void (*places)(int fd, struct places *ret); /* ret is empty */
+	bool only; /* there is one such file at most */
+	uint64_t first_ns, retry_ns; /* from an exec to the first look; to the next, twice as long each time */
+	int tries;
+} wanted[] = {
+	/* Mapped a moment after the exec, by the dynamic linker. */
+	[LIBRARY_NAMES] = { libc_kind, libc_places, true, 0, 20000000, 6 },
+	/* Tools that are gone sooner cost nothing. */
+	[LIBRARY_TLS] = { tls_kind, tls_places, false, NS_PER_S / 4, NS_PER_S / 4, 7 },
+};
+
+struct uprobes *uprobes_new(enum library library, const struct bpf_program *prog, bool multi)
 {
 	struct uprobes *u = calloc(1, sizeof(*u));
 
 	if (!u)
 		return NULL;
+	u->wanted = &wanted[library];
 	u->prog = prog;
 	u->multi = multi;
 	return u;
@@ -73,99 +142,72 @@ void uprobes_free(struct uprobes *u)
 	free(u);
 }
 
-/* ---- what a process has mapped ---- */
-
-enum found {
-	FOUND_NONE, /* no C library, nor will there be one: statically linked */
-	FOUND_LINKER, /* only the dynamic linker so far */
-	FOUND_LIBRARY,
-	FOUND_GONE,
-};
-
-static bool begins(const char *s, const char *with)
-{
-	return !strncmp(s, with, strlen(with));
-}
-
-static enum found name_kind(const char *path)
-{
-	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-
-	/* glibc now and before 2.34; musl, whose library is the dynamic linker too. */
-	if (begins(name, "libc.so") || begins(name, "libc-2.") || begins(name, "ld-musl-"))
-		return FOUND_LIBRARY;
-	return begins(name, "ld-") || begins(name, "ld64") ? FOUND_LINKER : FOUND_NONE;
-}
-
-static enum found maps_search(struct uprobes *u, pid_t pid, struct mapped_file *ret)
-{
-	int n = mapped_files(pid, u->files, ARRAY_SIZE(u->files));
-	enum found best = FOUND_NONE;
-
-	if (n < 0)
-		return FOUND_GONE;
-	for (int i = 0; i < n; i++) {
-		enum found kind = name_kind(u->files[i].name);
-
-		if (kind == FOUND_NONE)
-			continue;
-		best = kind;
-		*ret = u->files[i];
-		if (kind == FOUND_LIBRARY)
-			break;
-	}
-	return best;
-}
-
-/* ---- the library ---- */
-
-static struct uprobe_link *attach(const struct uprobes *u, int fd)
-{
-	/* In this order, so that no call is noted whose end is not seen. */
-	struct elf_site sites[] = { { .name = "freeaddrinfo" }, { .name = "getaddrinfo" } };
-	const uint64_t cookies[] = { SO_SITE_FREEADDRINFO, SO_SITE_GETADDRINFO };
-	uint64_t offsets[ARRAY_SIZE(sites)];
-	struct uprobe_link *link = NULL;
-	unsigned pushed;
-
-	if (elf_sites_find(fd, sites, ARRAY_SIZE(sites)) != ARRAY_SIZE(sites))
-		return NULL;
-	offsets[0] = elf_cheap_place(fd, elf_null_skip(fd, sites[0].offset), &pushed);
-	offsets[1] = elf_cheap_place(fd, sites[1].offset, &pushed);
-	uprobe_link_new(u->prog, u->multi, 0, fd, offsets, NULL, cookies, ARRAY_SIZE(sites), &link);
-	return link;
-}
-
-/* False: the process ended meanwhile, or its file can't be opened. */
-static bool library_add(struct uprobes *u, pid_t pid, const struct mapped_file *m)
-{
-	struct library *l = &u->libraries[u->libraries_len];
-	_cleanup_close_ int fd = mapped_file_open(pid, m);
-
-	if (fd < 0)
-		return false;
-	u->libraries_len++;
-	l->id = (struct file_id){ m->dev, m->inode };
-	l->link = attach(u, fd);
-	return true;
-}
+/* ---- libraries ---- */
 
 static bool same(struct file_id a, struct file_id b)
 {
 	return a.dev == b.dev && a.inode == b.inode;
 }
 
-static bool library_known(const struct uprobes *u, struct file_id id)
+static struct mapped_library *library_find(struct uprobes *u, struct file_id id)
 {
 	for (int i = 0; i < u->libraries_len; i++)
 		if (same(u->libraries[i].id, id))
-			return true;
-	return u->libraries_len == FILES_MAX;
+			return &u->libraries[i];
+	return NULL;
+}
+
+/* NULL: the process ended meanwhile, or its file can't be opened. There must be room. */
+static struct mapped_library *library_add(struct uprobes *u, pid_t pid, const struct mapped_file *m)
+{
+	struct mapped_library *l = &u->libraries[u->libraries_len];
+	_cleanup_close_ int fd = mapped_file_open(pid, m);
+	struct places places = {};
+
+	if (fd < 0)
+		return NULL;
+	u->libraries_len++;
+	l->id = (struct file_id){ m->dev, m->inode };
+	l->link = NULL;
+	u->wanted->places(fd, &places);
+	if (places.len)
+		uprobe_link_new(u->prog, u->multi, 0, fd, places.offsets, NULL, places.cookies, places.len, &l->link);
+	return l;
+}
+
+/* Attaches to what is wanted of what a process has mapped. */
+static enum found maps_search(struct uprobes *u, pid_t pid)
+{
+	int n = mapped_files(pid, u->files, ARRAY_SIZE(u->files));
+	enum found best = FOUND_NONE;
+
+	if (n < 0)
+		return FOUND_GONE;
+	for (int i = 0; i < n && best != FOUND_LIBRARY; i++) {
+		const struct mapped_file *m = &u->files[i];
+		const char *slash = strrchr(m->name, '/');
+		enum found kind = u->wanted->kind(slash ? slash + 1 : m->name);
+		struct mapped_library *l;
+
+		if (kind != FOUND_NONE)
+			best = FOUND_LATER;
+		if (kind != FOUND_LIBRARY)
+			continue;
+		l = library_find(u, (struct file_id){ m->dev, m->inode });
+		if (!l && u->libraries_len < FILES_MAX) {
+			l = library_add(u, pid, m);
+			if (!l)
+				return FOUND_GONE;
+		}
+		if (!l || l->link || u->wanted->only)
+			best = FOUND_LIBRARY;
+	}
+	return best;
 }
 
 /* ---- processes ---- */
 
-void uprobes_process(struct uprobes *u, pid_t pid)
+void uprobes_process(struct uprobes *u, pid_t pid, bool running)
 {
 	int i;
 
@@ -177,7 +219,7 @@ void uprobes_process(struct uprobes *u, pid_t pid)
 	}
 	if (i == u->young_len)
 		u->young_len++;
-	u->young[i] = (struct young){ .pid = pid };
+	u->young[i] = (struct young){ .pid = pid, .due_ns = running || !u->wanted->first_ns ? 0 : clock_ns() + u->wanted->first_ns };
 }
 
 static struct file_id *program_slot(struct uprobes *u, struct file_id id)
@@ -201,7 +243,6 @@ static bool look_allowed(struct uprobes *u, uint64_t now)
 /* True: done with it. */
 static bool young_look(struct uprobes *u, struct young *y, uint64_t now)
 {
-	struct mapped_file m;
 	struct file_id id;
 	struct stat st;
 	char path[32];
@@ -216,16 +257,13 @@ static bool young_look(struct uprobes *u, struct young *y, uint64_t now)
 		y->due_ns = now + LOOK_EVERY_NS;
 		return false;
 	}
-	switch (maps_search(u, y->pid, &m)) {
-	case FOUND_LINKER:
-		if (y->tries == TRIES_MAX)
+	switch (maps_search(u, y->pid)) {
+	case FOUND_LATER:
+		if (y->tries == u->wanted->tries)
 			return true;
-		y->due_ns = now + (RETRY_NS << y->tries++);
+		y->due_ns = now + (u->wanted->retry_ns << y->tries++);
 		return false;
 	case FOUND_LIBRARY:
-		if (!library_known(u, (struct file_id){ m.dev, m.inode }) && !library_add(u, y->pid, &m))
-			return true;
-		break;
 	case FOUND_NONE:
 		break;
 	case FOUND_GONE:
