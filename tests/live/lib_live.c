@@ -218,6 +218,18 @@ void live_until(struct live *l, struct worker *w)
 	worker_settle(w);
 }
 
+struct live *live_alone(struct worker *w, const struct observer_config *cfg)
+{
+	struct live *l;
+
+	worker_settle(w);
+	l = live_open(cfg);
+	live_watch(l, &w->pid, 1);
+	worker_go(w);
+	live_until(l, w);
+	return l;
+}
+
 static void books_check(struct live *l, const struct observer_counts *before)
 {
 	const struct collector_counts *got = collector_counts(l->collector);

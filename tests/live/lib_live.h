@@ -69,6 +69,8 @@ struct live *live_open(const struct observer_config *cfg);
 void live_watch(struct live *l, const pid_t *pids, int n);
 /* Drains as a recording does until the worker is at its next pause. */
 void live_until(struct live *l, struct worker *w);
+/* All of that for one worker, the only agent: from its first pause, for which it is waited, to its next one. */
+struct live *live_alone(struct worker *w, const struct observer_config *cfg);
 /* Closes an interval; the figures of agent `id` in it, NULL: it has none. `last` gives the total, and checks the books: no record
  * lost, late, undecodable or unaccounted for. Workers must be quiet or gone then. */
 const struct agent_data *live_close(struct live *l, bool last, int id);

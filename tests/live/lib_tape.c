@@ -113,6 +113,20 @@ void tape_read(void)
 	free(spare);
 }
 
+struct worker *tape_scene(worker_fn scene, void *arg)
+{
+	struct worker *w;
+
+	live_need(PROBE_SOCK);
+	w = worker_start(scene, arg);
+	worker_settle(w);
+	tape_open(&w->pid, 1);
+	worker_go(w);
+	worker_settle(w);
+	tape_read();
+	return w;
+}
+
 static uint32_t number_of(const struct so_head *r)
 {
 	switch (r->kind) {

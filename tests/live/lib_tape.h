@@ -13,6 +13,9 @@ void tape_open(const pid_t *pids, int n);
 /* Takes in all there is by now. The processes must be quiet or gone: a record that is made meanwhile may be missing. Nothing may be lost. */
 void tape_read(void);
 
+/* Runs a scene, a worker that pauses before and after what it has to show, as the only agent, and takes it in. */
+struct worker *tape_scene(worker_fn scene, void *arg);
+
 /* What the tape says of a connection. */
 struct link_view {
 	const struct so_open *open;

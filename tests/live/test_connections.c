@@ -19,27 +19,9 @@
 #include "lib/util.h"
 #include "lib_place.h"
 #include "lib_tape.h"
+#include "lib_work.h"
 
 #define MANY 200
-
-static char data[4096];
-
-static void send_all(int fd, size_t len)
-{
-	worker_check(send(fd, data, len, MSG_NOSIGNAL) == (ssize_t)len);
-}
-
-static void receive_all(int fd, size_t len)
-{
-	worker_check(recv(fd, data, len, MSG_WAITALL) == (ssize_t)len);
-}
-
-static void readable_wait(int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-
-	worker_check(poll(&p, 1, -1) == 1);
-}
 
 static int port_of(int fd)
 {
@@ -55,21 +37,6 @@ static void reset_on_close(int fd)
 	struct linger l = { .l_onoff = 1 };
 
 	worker_check(!setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)));
-}
-
-/* Runs a scene, a worker that pauses before and after what it has to show, as the only agent. */
-static struct worker *scene_play(worker_fn scene, void *arg)
-{
-	struct worker *w;
-
-	live_need(PROBE_SOCK);
-	w = worker_start(scene, arg);
-	worker_settle(w);
-	tape_open(&w->pid, 1);
-	worker_go(w);
-	worker_settle(w);
-	tape_read();
-	return w;
 }
 
 static void open_check(const struct link_view *v, const struct worker *w, int family, int type)
@@ -136,7 +103,7 @@ static void tcp_check(int family)
 		print_message("skip: kernel: no sockets of family %d\n", family);
 		skip();
 	}
-	w = scene_play(tcp_scene, &family);
+	w = tape_scene(tcp_scene, &family);
 	assert_int_equal(tape_opens(0, -1), 3);
 	client = tape_link(w->pid, SO_ROLE_CLIENT, 0);
 	server = tape_link(w->pid, SO_ROLE_SERVER, 0);
@@ -212,7 +179,7 @@ static void test_many_connections(void **state)
 	bool is;
 
 	(void)state;
-	w = scene_play(many_scene, NULL);
+	w = tape_scene(many_scene, NULL);
 	assert_int_equal(tape_opens(0, SO_ROLE_CLIENT), MANY);
 	assert_int_equal(tape_opens(0, SO_ROLE_SERVER), MANY);
 	assert_int_equal(tape_opens(0, -1), 2 * MANY + 1);
@@ -273,7 +240,7 @@ static void test_connects(void **state)
 	struct worker *w;
 
 	(void)state;
-	w = scene_play(connects_scene, NULL);
+	w = tape_scene(connects_scene, NULL);
 	assert_int_equal(tape_opens(w->pid, SO_ROLE_CLIENT), 4);
 	assert_int_equal(tape_count(SO_CONNECT, 0), 4);
 	for (int i = 0; i < 4; i++) {
@@ -321,7 +288,7 @@ static void test_unanswered_connects(void **state)
 	struct worker *w;
 
 	(void)state;
-	w = scene_play(unanswered_scene, NULL);
+	w = tape_scene(unanswered_scene, NULL);
 	assert_int_equal(tape_opens(w->pid, SO_ROLE_CLIENT), 2);
 	for (int i = 0; i < 2; i++) {
 		struct link_view v = tape_link(w->pid, SO_ROLE_CLIENT, i);
@@ -398,7 +365,7 @@ static int ending_scene(struct worker *self, void *arg)
 
 static void ending_play(enum ending e, struct link_view *client, struct link_view *server)
 {
-	struct worker *w = scene_play(ending_scene, &e);
+	struct worker *w = tape_scene(ending_scene, &e);
 
 	/* Nothing but these two and the listener: reading after the end opens nothing anew. */
 	assert_int_equal(tape_opens(0, -1), 3);
@@ -511,7 +478,7 @@ static void path_check(const struct link_view *v, const char *path)
 
 static void unix_check(const char *path)
 {
-	struct worker *w = scene_play(unix_scene, (void *)path);
+	struct worker *w = tape_scene(unix_scene, (void *)path);
 	struct link_view c, s, pair[2];
 	bool is;
 
@@ -593,7 +560,7 @@ static void test_udp(void **state)
 	struct worker *w;
 
 	(void)state;
-	w = scene_play(udp_scene, NULL);
+	w = tape_scene(udp_scene, NULL);
 	for (int i = 0; i < tape_opens(w->pid, -1); i++) {
 		c = tape_link(w->pid, SO_ROLE_UNKNOWN, i);
 		if (c.open->remote_port)
@@ -637,7 +604,7 @@ static void test_open_before(void **state)
 	struct worker *w;
 
 	(void)state;
-	w = scene_play(before_scene, NULL);
+	w = tape_scene(before_scene, NULL);
 	assert_int_equal(tape_opens(w->pid, SO_ROLE_UNKNOWN), 2);
 	assert_int_equal(tape_opens(w->pid, SO_ROLE_PAIR), 2);
 	assert_int_equal(tape_opens(w->pid, SO_ROLE_LISTENER), 1);

@@ -10,29 +10,7 @@
 #include <unistd.h>
 
 #include "lib/util.h"
-#include "lib_live.h"
-
-static volatile int sink;
-
-static void spin_ns(uint64_t ns)
-{
-	for (uint64_t until = clock_ns() + ns; clock_ns() < until;)
-		sink++;
-}
-
-static void sleep_ns(uint64_t ns)
-{
-	nanosleep(&(struct timespec){ .tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S }, NULL);
-}
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	worker_check(!sched_setaffinity(0, sizeof(set), &set));
-}
+#include "lib_work.h"
 
 static void level_set(struct live *l, enum so_detail_level level)
 {

@@ -16,6 +16,7 @@
 #include "lib/util.h"
 #include "lib_live.h"
 #include "lib_place.h"
+#include "lib_work.h"
 #include "model/hist.h"
 
 #define TURNS 20000
@@ -23,13 +24,6 @@
 #define REST_EVERY 16 /* exchanges between two rests of the client, which are far longer than an exchange */
 #define REST_NS 500000
 #define TOGGLE_MAX_US 1500
-
-static char data[4096];
-
-static void receive_all(int fd, size_t len)
-{
-	worker_check(recv(fd, data, len, MSG_WAITALL) == (ssize_t)len);
-}
 
 static void level_set(struct live *l, uint32_t sock)
 {

@@ -227,11 +227,7 @@ static void test_peak_of_a_brief_process(void **state)
 	(void)state;
 	live_need(PROBE_MEM);
 	w = worker_start(brief, NULL);
-	worker_settle(w);
-	l = live_open(NULL);
-	live_watch(l, &w->pid, 1);
-	worker_go(w);
-	live_until(l, w);
+	l = live_alone(w, NULL);
 	a = live_close(l, true, 0);
 	assert_true(counter_of(a, M_RSS_PEAK_BYTES) >= BLOCK_BYTES);
 	assert_true(counter_of(a, M_RSS_BYTES) < BLOCK_BYTES);

@@ -139,11 +139,7 @@ static void test_tools(void **state)
 	struct live *l;
 
 	(void)state;
-	worker_settle(w);
-	l = live_open(NULL);
-	live_watch(l, &w->pid, 1);
-	worker_go(w);
-	live_until(l, w);
+	l = live_alone(w, NULL);
 	a = live_close(l, true, 0);
 	assert_int_equal(counter_of(a, M_FORKS), runs);
 	assert_int_equal(counter_of(a, M_EXECS), runs);
@@ -213,11 +209,7 @@ static void test_tools_by_name(void **state)
 	(void)state;
 	links_make();
 	w = worker_start(name_starter, NULL);
-	worker_settle(w);
-	l = live_open(NULL);
-	live_watch(l, &w->pid, 1);
-	worker_go(w);
-	live_until(l, w);
+	l = live_alone(w, NULL);
 	links_remove();
 	a = live_close(l, true, 0);
 	assert_int_equal(a->tools_len, 2);
@@ -272,11 +264,7 @@ static void test_threads(void **state)
 	struct live *l;
 
 	(void)state;
-	worker_settle(w);
-	l = live_open(NULL);
-	live_watch(l, &w->pid, 1);
-	worker_go(w);
-	live_until(l, w);
+	l = live_alone(w, NULL);
 	a = live_close(l, false, 0);
 	assert_int_equal(counter_of(a, M_THREADS), THREADS + 1);
 	assert_int_equal(counter_of(a, M_PROCESSES), 1);
@@ -378,11 +366,7 @@ static void test_exec_from_thread(void **state)
 	struct live *l;
 
 	(void)state;
-	worker_settle(w);
-	l = live_open(NULL);
-	live_watch(l, &w->pid, 1);
-	worker_go(w);
-	live_until(l, w);
+	l = live_alone(w, NULL);
 	a = live_close(l, true, 0);
 	assert_int_equal(counter_of(a, M_FORKS), 10);
 	assert_int_equal(counter_of(a, M_EXECS), 10);

@@ -17,29 +17,9 @@
 #include <unistd.h>
 
 #include "lib/util.h"
-#include "lib_live.h"
+#include "lib_work.h"
 
 static volatile int sink;
-
-static void spin_ns(uint64_t ns)
-{
-	for (uint64_t until = clock_ns() + ns; clock_ns() < until;)
-		sink++;
-}
-
-static void sleep_ns(uint64_t ns)
-{
-	nanosleep(&(struct timespec){ .tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S }, NULL);
-}
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	worker_check(!sched_setaffinity(0, sizeof(set), &set));
-}
 
 /* --- against /proc --- */
 
@@ -463,11 +443,7 @@ static void test_migrations(void **state)
 		skip();
 	}
 	w = worker_start(mover, NULL);
-	worker_settle(w);
-	l = live_open(NULL);
-	live_watch(l, &w->pid, 1);
-	worker_go(w);
-	live_until(l, w);
+	l = live_alone(w, NULL);
 	a = live_close(l, true, 0);
 	assert_int_equal(counter_of(a, M_MIGRATIONS), MOVES);
 	assert_near(ledger_sum(&a->main), a->observed_s * 1e9, a->observed_s * 1e6);

@@ -67,16 +67,28 @@ static int connecter(struct worker *self, void *arg)
 	return 0;
 }
 
+/* Skips the test where the kernel lacks it, or the probe. */
+static void family_need(int family)
+{
+	live_need(PROBE_SOCK);
+	if (!family_has(family)) {
+		print_message("skip: kernel: no sockets of family %d\n", family);
+		skip();
+	}
+}
+
 static void connects_check(int family)
 {
 	struct place place = { .family = family };
-	struct worker *server = worker_start(acceptor, &place), *client, *stranger[2], *idle;
+	struct worker *server, *client, *stranger[2], *idle;
 	const struct agent_data *const *all;
 	const struct agent_info *const *infos;
 	struct place other = { .family = family };
 	struct live *l;
 	int n;
 
+	family_need(family);
+	server = worker_start(acceptor, &place);
 	worker_settle(server);
 	assert_true(place_bind(&place.listener, family, &place.at, &place.len)); /* for the length of the address */
 	close(place.listener);
@@ -123,30 +135,22 @@ static void connects_check(int family)
 		assert_int_equal(all[2]->metrics.value[m], 0);
 }
 
-static void connects_test(void **state, int family)
-{
-	(void)state;
-	live_need(PROBE_SOCK);
-	if (!family_has(family)) {
-		print_message("skip: kernel: no sockets of family %d\n", family);
-		skip();
-	}
-	connects_check(family);
-}
-
 static void test_connects_ipv4(void **state)
 {
-	connects_test(state, AF_INET);
+	(void)state;
+	connects_check(AF_INET);
 }
 
 static void test_connects_ipv6(void **state)
 {
-	connects_test(state, AF_INET6);
+	(void)state;
+	connects_check(AF_INET6);
 }
 
 static void test_connects_unix(void **state)
 {
-	connects_test(state, AF_UNIX);
+	(void)state;
+	connects_check(AF_UNIX);
 }
 
 /* --- bytes --- */
@@ -225,6 +229,7 @@ static void bytes_check(int family)
 	struct live *l;
 	int n;
 
+	family_need(family);
 	if (family == AF_UNIX) {
 		int pair[2];
 
@@ -272,14 +277,12 @@ static void bytes_check(int family)
 static void test_bytes_ipv4(void **state)
 {
 	(void)state;
-	live_need(PROBE_SOCK);
 	bytes_check(AF_INET);
 }
 
 static void test_bytes_unix(void **state)
 {
 	(void)state;
-	live_need(PROBE_SOCK);
 	bytes_check(AF_UNIX);
 }
 
@@ -372,6 +375,7 @@ static void exchanges_check(int family)
 	struct live *l;
 	int n;
 
+	family_need(family);
 	assert_true(place_open(&place, family) && place_open(&other, family));
 	client = worker_start(asker, &place);
 	server = worker_start(answerer, &place);
@@ -418,30 +422,22 @@ static void exchanges_check(int family)
 	place_close(&other);
 }
 
-static void exchanges_test(void **state, int family)
-{
-	(void)state;
-	live_need(PROBE_SOCK);
-	if (!family_has(family)) {
-		print_message("skip: kernel: no sockets of family %d\n", family);
-		skip();
-	}
-	exchanges_check(family);
-}
-
 static void test_exchanges_ipv4(void **state)
 {
-	exchanges_test(state, AF_INET);
+	(void)state;
+	exchanges_check(AF_INET);
 }
 
 static void test_exchanges_ipv6(void **state)
 {
-	exchanges_test(state, AF_INET6);
+	(void)state;
+	exchanges_check(AF_INET6);
 }
 
 static void test_exchanges_unix(void **state)
 {
-	exchanges_test(state, AF_UNIX);
+	(void)state;
+	exchanges_check(AF_UNIX);
 }
 
 int main(void)

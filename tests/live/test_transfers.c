@@ -18,28 +18,10 @@
 #include "lib/util.h"
 #include "lib_place.h"
 #include "lib_tape.h"
+#include "lib_work.h"
 
 #define LATER_NS 20000000 /* the data lie there for so long before they are read */
 #define AGO_UNIT_NS (1 << SO_AGO_SHIFT)
-
-static char data[4096];
-
-static void send_all(int fd, size_t len)
-{
-	worker_check(send(fd, data, len, MSG_NOSIGNAL) == (ssize_t)len);
-}
-
-static void receive_all(int fd, size_t len)
-{
-	worker_check(recv(fd, data, len, MSG_WAITALL) == (ssize_t)len);
-}
-
-static void readable_wait(int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-
-	worker_check(poll(&p, 1, -1) == 1);
-}
 
 static void later(void)
 {
@@ -71,20 +53,6 @@ static void ends_open(int family, int type, int fds[2])
 		for (int i = 0; i < 2; i++)
 			worker_check(!connect(fds[i], (void *)&at[!i], sizeof(at[i])));
 	}
-}
-
-static struct worker *scene_play(worker_fn scene, void *arg)
-{
-	struct worker *w;
-
-	live_need(PROBE_SOCK);
-	w = worker_start(scene, arg);
-	worker_settle(w);
-	tape_open(&w->pid, 1);
-	worker_go(w);
-	worker_settle(w);
-	tape_read();
-	return w;
 }
 
 /* The connection of process tgid that received something. */
@@ -189,7 +157,7 @@ static void arrival_check(const struct link_view *v, uint32_t bytes, const volat
 static void arrivals_check(int family, int type)
 {
 	struct way way = { family, type };
-	struct worker *w = scene_play(arrivals_scene, &way);
+	struct worker *w = tape_scene(arrivals_scene, &way);
 	struct link_view v = receiver_of(w->pid);
 	bool stream = type == SOCK_STREAM;
 
@@ -265,7 +233,7 @@ static void test_sends(void **state)
 	struct worker *w;
 
 	(void)state;
-	w = scene_play(sends_scene, NULL);
+	w = tape_scene(sends_scene, NULL);
 	for (int i = 0; i < 4; i++) {
 		sent[i] = (const void *)tape_record(SO_SEND, i);
 		assert_non_null(sent[i]);
@@ -320,7 +288,7 @@ static void test_inherited(void **state)
 	struct worker *w;
 
 	(void)state;
-	w = scene_play(inherited_scene, NULL);
+	w = tape_scene(inherited_scene, NULL);
 	assert_int_equal(tape_opens(0, -1), 3);
 	c = tape_link(w->pid, SO_ROLE_CLIENT, 0);
 	assert_int_equal(c.opens, 1);
@@ -538,7 +506,7 @@ static int closed_scene(struct worker *self, void *arg)
 
 static void closed_check(int family)
 {
-	struct worker *w = scene_play(closed_scene, &family);
+	struct worker *w = tape_scene(closed_scene, &family);
 	const struct so_head *received, *close_seen;
 	struct link_view v;
 	bool is;
