@@ -4,18 +4,10 @@
  * moment by itself and knows the whole story. Interval by interval, to the nanosecond, wherever the intervals end and whether they are held back or not.
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 
-#include <cmocka.h>
-
-#include "collect/world.h"
+#include "lib_world.h"
 #include "lib/util.h"
 
 /* All that thread i does happens at multiples of STEP and i times CELL behind: no two threads do anything at once, and nothing is shorter than a CELL. */
@@ -29,7 +21,6 @@
 #define CONNS 3 /* a thread */
 #define CUTS_MAX 40
 #define SNAP_NS 9000 /* a thread */
-#define ROOT 100
 
 static const uint16_t ports[CONNS] = { 11434, 5432, 6379 };
 static const enum state_id port_states[CONNS] = { STATE_NET_LLM, STATE_NET_DB, STATE_NET_CACHE };
@@ -520,14 +511,9 @@ static void tell_snap(struct told *o, const struct thread *t, uint64_t now)
 
 static struct told tell_begin(void)
 {
-	bool on[PROBE_COUNT];
-	struct agent_info info = { .name = strdup("a"), .pid = ROOT, .cmdline = strdup(""), .cgroup = strdup("") };
-	struct told o = {};
+	struct told o = { .w = world_make(START) };
 
-	memset(on, 1, sizeof(on));
-	o.w = world_new(on);
-	world_start(o.w, START);
-	assert_int_equal(world_agent_add(o.w, &info), 1);
+	assert_int_equal(agent_make(o.w, ROOT), 1);
 	tell_snap(&o, &y.threads[0], START);
 	return o;
 }

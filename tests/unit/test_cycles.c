@@ -1,43 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Cycles that came summed, or that nobody looked at: to the nanosecond what the same cycles one by one would give. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "collect/world.h"
-
-#define S 1000000000ULL
-#define MS 1000000ULL
-#define TID 100
-
-static struct world *world_start_one(int *slot)
-{
-	bool on[PROBE_COUNT];
-	struct agent_info info = { .name = strdup("a"), .pid = TID, .cmdline = strdup(""), .cgroup = strdup("") };
-	struct world *w;
-
-	memset(on, true, sizeof(on));
-	w = world_new(on);
-	assert_non_null(w);
-	*slot = world_agent_add(w, &info);
-	world_start(w, S);
-	return w;
-}
+#include "lib_world.h"
 
 static struct so_snap snap_at(int slot, uint64_t base, uint64_t now, unsigned wait)
 {
-	return (struct so_snap){ .tid = TID, .tgid = TID, .agent = slot, .flags = SO_SNAP_LEADER | SO_SNAP_ROOT, .wait = wait, .base_ns = base, .now_ns = now };
+	return (struct so_snap){ .tid = ROOT, .tgid = ROOT, .agent = slot, .flags = SO_SNAP_LEADER | SO_SNAP_ROOT, .wait = wait, .base_ns = base, .now_ns = now };
 }
 
 static struct so_cycles run_of(int slot, uint64_t base, uint64_t end, uint64_t sent)
 {
-	return (struct so_cycles){ .head = { SO_CYCLES, 2, slot, TID, sent }, .gap_ns = end - base, .ago_ns = sent - end, .wait = SO_WAIT_LOCK,
+	return (struct so_cycles){ .head = { SO_CYCLES, 2, slot, ROOT, sent }, .gap_ns = end - base, .ago_ns = sent - end, .wait = SO_WAIT_LOCK,
 				   .next = SO_WAIT_LOCK };
 }
 
@@ -70,7 +42,8 @@ static void a_run_counts_as_its_cycles(void **state)
 	int slot;
 
 	(void)state;
-	w = world_start_one(&slot);
+	w = world_make(S);
+	slot = agent_make(w, ROOT);
 	base = snap_at(slot, S, S, SO_WAIT_LOCK);
 	world_snap(w, &base);
 	r = run_of(slot, S, S + 10 * MS, S + 10 * MS);
@@ -108,7 +81,8 @@ static void a_run_across_the_border_counts_once(void **state)
 	int slot;
 
 	(void)state;
-	w = world_start_one(&slot);
+	w = world_make(S);
+	slot = agent_make(w, ROOT);
 	s = snap_at(slot, S, S, SO_WAIT_LOCK);
 	world_snap(w, &s);
 	/* Two cycles up to 4 ms, 0.5 ms of the third one ran. */
@@ -161,7 +135,8 @@ static void what_nobody_looked_at(void **state)
 	int slot;
 
 	(void)state;
-	w = world_start_one(&slot);
+	w = world_make(S);
+	slot = agent_make(w, ROOT);
 	s = snap_at(slot, S, S, SO_WAIT_LOCK);
 	s.switches_voluntary = 7;
 	s.switches_involuntary = 0xffffffff; /* only the low half is compared */

@@ -1,44 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* How exchanges follow each other, as sends and receives tell: bursts, chains, parts of a request that were held back. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 
-#include <cmocka.h>
-
-#include "collect/world.h"
-
-#define US 1000ULL
-#define MS 1000000ULL
-#define S 1000000000ULL
-#define ROOT 100
-
-struct story {
-	struct world *w;
-	uint64_t now;
-};
-
-static struct story start(void)
-{
-	struct agent_info info = { .name = strdup("a"), .pid = ROOT, .cmdline = strdup(""), .cgroup = strdup("") };
-	struct so_snap s = { .tid = ROOT, .tgid = ROOT, .agent = 1, .base_ns = S, .now_ns = S, .flags = SO_SNAP_LEADER | SO_SNAP_ROOT };
-	struct story y = { .now = S };
-	bool on[PROBE_COUNT];
-
-	memset(on, 1, sizeof(on));
-	y.w = world_new(on);
-	world_start(y.w, S);
-	assert_int_equal(world_agent_add(y.w, &info), 1);
-	world_snap(y.w, &s);
-	return y;
-}
+#include "lib_world.h"
 
 /* A connection that is open already, to this port of 10.0.0.1. */
-static void open_to(struct story *y, unsigned socket, unsigned port)
+static void open_to(struct scene *y, unsigned socket, unsigned port)
 {
 	struct so_open r = { .head = { SO_OPEN, 6, 1, ROOT, y->now }, .socket = socket, .family = AF_INET, .type = SOCK_STREAM, .role = SO_ROLE_UNKNOWN,
 			     .remote_port = port, .local_port = 40000, .remote = { 10, 0, 0, 1 } };
@@ -46,14 +13,14 @@ static void open_to(struct story *y, unsigned socket, unsigned port)
 	world_record(y->w, &r.head);
 }
 
-static void send_by(struct story *y, unsigned tid, unsigned socket, unsigned bytes)
+static void send_by(struct scene *y, unsigned tid, unsigned socket, unsigned bytes)
 {
 	struct so_transfer r = { .head = { SO_SEND, 1, 1, tid, y->now }, .socket = socket, .bytes = bytes };
 
 	world_record(y->w, &r.head);
 }
 
-static void receive(struct story *y, unsigned socket, unsigned bytes)
+static void receive(struct scene *y, unsigned socket, unsigned bytes)
 {
 	struct so_transfer r = { .head = { SO_RECV, 1, 1, ROOT, y->now }, .socket = socket, .bytes = bytes, .ago = 1 };
 
@@ -61,31 +28,11 @@ static void receive(struct story *y, unsigned socket, unsigned bytes)
 }
 
 /* An exchange that takes so long. */
-static void call(struct story *y, unsigned socket, unsigned bytes, uint64_t took_ns)
+static void call(struct scene *y, unsigned socket, unsigned bytes, uint64_t took_ns)
 {
 	send_by(y, ROOT, socket, bytes);
 	y->now += took_ns;
 	receive(y, socket, 500);
-}
-
-static const struct agent_data *finish(struct story *y)
-{
-	struct so_snap s = { .tid = ROOT, .tgid = ROOT, .agent = 1, .wait = SO_WAIT_POLL, .base_ns = y->now, .now_ns = y->now + MS, .flags = SO_SNAP_LEADER };
-	const struct agent_data *const *all;
-	int len;
-
-	world_close_begin(y->w, y->now + MS);
-	world_snap(y->w, &s);
-	world_close_end(y->w, true);
-	all = world_interval(y->w, &len);
-	assert_int_equal(len, 1);
-	return all[0];
-}
-
-static void assert_hist(const struct metric_set *m, enum metric_id id, uint64_t count, uint64_t sum)
-{
-	assert_int_equal(m->hist[id] ? m->hist[id]->count : 0, count);
-	assert_int_equal(m->hist[id] ? m->hist[id]->sum : 0, sum);
 }
 
 static const struct metric_set *peer_at(const struct agent_data *a, const char *text)
@@ -99,7 +46,7 @@ static const struct metric_set *peer_at(const struct agent_data *a, const char *
 
 static void bursts(void **ctx)
 {
-	struct story y = start();
+	struct scene y = scene_start();
 	const struct agent_data *a;
 
 	(void)ctx;
@@ -114,7 +61,7 @@ static void bursts(void **ctx)
 	call(&y, 1, 60, MS);
 	call(&y, 1, 60, MS);
 	call(&y, 1, 200, MS); /* another kind of request */
-	a = finish(&y);
+	a = scene_finish(&y, SO_WAIT_POLL, true);
 	assert_hist(&a->metrics, M_BURST_EXCHANGES, 2, 12);
 	assert_hist(&a->metrics, M_BURST_NS, 2, 9 * 900 * US + 700 * US + 2 * MS);
 	assert_hist(peer_at(a, "10.0.0.1:5432"), M_BURST_EXCHANGES, 2, 12);
@@ -125,21 +72,21 @@ static void bursts(void **ctx)
 /* One that never pauses is told of before it ends. */
 static void a_burst_without_end(void **ctx)
 {
-	struct story y = start();
+	struct scene y = scene_start();
 	const struct agent_data *a;
 
 	(void)ctx;
 	open_to(&y, 1, 6379);
 	for (int i = 0; i < 2500; i++)
 		call(&y, 1, 60, 10 * US);
-	a = finish(&y);
+	a = scene_finish(&y, SO_WAIT_POLL, true);
 	assert_hist(&a->metrics, M_BURST_EXCHANGES, 3, 2500);
 	world_free(y.w);
 }
 
 static void chains(void **ctx)
 {
-	struct story y = start();
+	struct scene y = scene_start();
 	const struct agent_data *a;
 
 	(void)ctx;
@@ -158,7 +105,7 @@ static void chains(void **ctx)
 	call(&y, 1, 60, 30 * MS); /* nothing near it */
 	y.now += 10 * MS;
 	call(&y, 2, 60, 30 * MS);
-	a = finish(&y);
+	a = scene_finish(&y, SO_WAIT_POLL, true);
 	assert_hist(&a->metrics, M_SERIAL_SAVED_NS, 3, 3 * 30 * MS);
 	assert_int_equal(a->metrics.value[M_EXCHANGES_SERIAL], 9);
 	assert_int_equal(peer_at(a, "10.0.0.1:5432")->value[M_EXCHANGES_SERIAL], 3);
@@ -168,7 +115,7 @@ static void chains(void **ctx)
 
 static void no_chains(void **ctx)
 {
-	struct story y = start();
+	struct scene y = scene_start();
 	const struct agent_data *a;
 
 	(void)ctx;
@@ -196,7 +143,7 @@ static void no_chains(void **ctx)
 	receive(&y, 1, 500);
 	y.now += 5 * MS;
 	receive(&y, 6, 500);
-	a = finish(&y);
+	a = scene_finish(&y, SO_WAIT_POLL, true);
 	assert_hist(&a->metrics, M_SERIAL_SAVED_NS, 0, 0);
 	assert_int_equal(a->metrics.value[M_EXCHANGES_SERIAL], 0);
 	world_free(y.w);
@@ -206,7 +153,7 @@ static void no_chains(void **ctx)
 static void models_are_no_links(void **ctx)
 {
 	static const char line[] = "GET / HTTP/1.1\r\nHost: api.openai.com\r\n\r\n";
-	struct story y = start();
+	struct scene y = scene_start();
 	struct so_content c = { .head = { SO_CONTENT, 17, 1, ROOT, y.now }, .socket = 1, .bytes = sizeof(line) - 1 };
 	static const struct peer_rules rules;
 	const struct agent_data *a;
@@ -220,14 +167,14 @@ static void models_are_no_links(void **ctx)
 	call(&y, 2, 60, 20 * MS);
 	call(&y, 1, 60, 20 * MS);
 	call(&y, 2, 60, 20 * MS);
-	a = finish(&y);
+	a = scene_finish(&y, SO_WAIT_POLL, true);
 	assert_int_equal(a->metrics.value[M_EXCHANGES], 3);
 	assert_int_equal(a->metrics.value[M_EXCHANGES_SERIAL], 0);
 	world_free(y.w);
 }
 
 /* A request in two sends, of which the first n were told of. */
-static void said(struct story *y, unsigned n, uint64_t hash)
+static void said(struct scene *y, unsigned n, uint64_t hash)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		struct so_digest r = { .head = { SO_DIGEST, 1, 1, ROOT, y->now }, .socket = 1, .bytes = 10, .hash = hash + i };
@@ -243,7 +190,7 @@ static void said(struct story *y, unsigned n, uint64_t hash)
 
 static void repeats(void **ctx)
 {
-	struct story y = start();
+	struct scene y = scene_start();
 	const struct agent_data *a;
 
 	(void)ctx;
@@ -255,7 +202,7 @@ static void repeats(void **ctx)
 	said(&y, 1, 7);
 	said(&y, 0, 7);
 	said(&y, 2, 8);
-	a = finish(&y);
+	a = scene_finish(&y, SO_WAIT_POLL, true);
 	assert_int_equal(a->metrics.value[M_EXCHANGES], 7);
 	assert_int_equal(a->metrics.value[M_REQUESTS_REPEATED], 2);
 	assert_hist(&a->metrics, M_REPEATED_NS, 2, 2 * MS);
@@ -263,7 +210,7 @@ static void repeats(void **ctx)
 	world_free(y.w);
 }
 
-static void plain(struct story *y, uint64_t hash)
+static void plain(struct scene *y, uint64_t hash)
 {
 	struct so_digest r = { .head = { SO_DIGEST, 1, 1, ROOT, y->now }, .bytes = 10, .hash = hash };
 
@@ -273,7 +220,7 @@ static void plain(struct story *y, uint64_t hash)
 /* A request over TLS: what it was before it was encrypted says whether it was made before; what was sent is never the same. */
 static void repeats_before_encryption(void **ctx)
 {
-	struct story y = start();
+	struct scene y = scene_start();
 	const struct agent_data *a;
 
 	(void)ctx;
@@ -293,7 +240,7 @@ static void repeats_before_encryption(void **ctx)
 	plain(&y, 7);
 	y.now += S; /* not of the send that follows */
 	said(&y, 2, 400);
-	a = finish(&y);
+	a = scene_finish(&y, SO_WAIT_POLL, true);
 	assert_int_equal(a->metrics.value[M_EXCHANGES], 6);
 	assert_int_equal(a->metrics.value[M_REQUESTS_REPEATED], 3);
 	world_free(y.w);
@@ -305,7 +252,7 @@ static void parts_held_back(void **ctx)
 		unsigned sends, held_ms, bytes;
 		bool told;
 	} cases[] = { { 2, 41, 100, true }, { 2, 5, 100, false }, { 1, 41, 100, false }, { 2, 41, 60000, false } };
-	struct story y = start();
+	struct scene y = scene_start();
 	uint64_t sum = 0, sends = 0;
 	const struct agent_data *a;
 
@@ -323,7 +270,7 @@ static void parts_held_back(void **ctx)
 		sum += cases[i].told ? cases[i].held_ms * MS : 0;
 		sends += cases[i].sends;
 	}
-	a = finish(&y);
+	a = scene_finish(&y, SO_WAIT_POLL, true);
 	assert_hist(&a->metrics, M_ACK_STALL_NS, 1, sum);
 	assert_hist(&a->metrics, M_REQUEST_SENDS, 4, sends);
 	assert_hist(peer_at(a, "10.0.0.1:5432"), M_ACK_STALL_NS, 1, sum);

@@ -1,18 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Live blocks against a plain list, the bound on their number, and which places count as leaks. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "collect/heap.h"
-#include "collect/world.h"
+#include "lib_world.h"
 
-#define S 1000000000ULL
 #define AGE (10 * S)
 
 static uint64_t random_next(uint64_t *state) /* xorshift64* */
@@ -363,16 +353,11 @@ static struct world *world;
 
 static void setup_agent(void)
 {
-	bool on[PROBE_COUNT];
-	struct agent_info info = { .name = strdup("a"), .pid = 10, .cmdline = strdup(""), .cgroup = strdup("") };
 	const struct so_snap snap = { .tid = 10, .tgid = 10, .agent = 1, .on = SO_ON_CPU, .flags = SO_SNAP_LEADER | SO_SNAP_ROOT, .now_ns = S };
 
-	for (int p = 0; p < PROBE_COUNT; p++)
-		on[p] = true;
-	world = world_new(on);
+	world = world_make(S);
 	world_thresholds(world, UINT64_MAX, AGE);
-	assert_int_equal(world_agent_add(world, &info), 1);
-	world_start(world, S);
+	assert_int_equal(agent_make(world, 10), 1);
 	world_snap(world, &snap);
 }
 

@@ -1,42 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Event loops and idle wake-ups, as cycles tell of them. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "lib_world.h"
 
-#include <cmocka.h>
-
-#include "collect/world.h"
-
-#define US 1000ULL
-#define MS 1000000ULL
-#define S 1000000000ULL
-#define ROOT 100
-
-struct story {
-	struct world *w;
-	uint64_t now; /* the last switch-out */
-};
-
-static struct story start(void)
-{
-	struct agent_info info = { .name = strdup("a"), .pid = ROOT, .cmdline = strdup(""), .cgroup = strdup("") };
-	struct so_snap s = { .tid = ROOT, .tgid = ROOT, .agent = 1, .base_ns = S, .now_ns = S, .flags = SO_SNAP_LEADER | SO_SNAP_ROOT };
-	struct story y = { .now = S };
-	bool on[PROBE_COUNT];
-
-	memset(on, 1, sizeof(on));
-	y.w = world_new(on);
-	world_start(y.w, S);
-	assert_int_equal(world_agent_add(y.w, &info), 1);
-	world_snap(y.w, &s);
-	return y;
-}
-
-static void cycle(struct story *y, unsigned wait, uint64_t wait_ns, uint64_t runq_ns, uint64_t stint_ns, unsigned next, unsigned flags)
+static void cycle(struct scene *y, unsigned wait, uint64_t wait_ns, uint64_t runq_ns, uint64_t stint_ns, unsigned next, unsigned flags)
 {
 	struct so_cycle_long r = { .head = { SO_CYCLE_LONG, 2, 1, ROOT, y->now + wait_ns + runq_ns + stint_ns } };
 
@@ -50,38 +16,23 @@ static void cycle(struct story *y, unsigned wait, uint64_t wait_ns, uint64_t run
 	world_record(y->w, &r.head);
 }
 
+static const struct metric_set *finish(struct scene *y)
+{
+	return &scene_finish(y, SO_WAIT_EVENTS, false)->metrics;
+}
+
 /* A transfer in the middle of what comes next. */
-static void transfer(struct story *y, uint64_t in_ns)
+static void transfer(struct scene *y, uint64_t in_ns)
 {
 	struct so_transfer r = { .head = { SO_SEND, 1, 1, ROOT, y->now + in_ns }, .bytes = 10 };
 
 	world_record(y->w, &r.head);
 }
 
-static struct metric_set *finish(struct story *y)
-{
-	struct so_snap s = { .tid = ROOT, .tgid = ROOT, .agent = 1, .wait = SO_WAIT_EVENTS, .base_ns = y->now, .now_ns = y->now + MS, .flags = SO_SNAP_LEADER };
-	const struct agent_data *const *all;
-	int len;
-
-	world_close_begin(y->w, y->now + MS);
-	world_snap(y->w, &s);
-	world_close_end(y->w, false);
-	all = world_interval(y->w, &len);
-	assert_int_equal(len, 1);
-	return (struct metric_set *)&all[0]->metrics;
-}
-
-static void assert_hist(const struct metric_set *m, enum metric_id id, uint64_t count, uint64_t sum)
-{
-	assert_int_equal(m->hist[id] ? m->hist[id]->count : 0, count);
-	assert_int_equal(m->hist[id] ? m->hist[id]->sum : 0, sum);
-}
-
 static void turns_of_a_loop(void **ctx)
 {
-	struct story y = start();
-	struct metric_set *m;
+	struct scene y = scene_start();
+	const struct metric_set *m;
 
 	(void)ctx;
 	cycle(&y, SO_WAIT_NONE, 0, 0, 5 * MS, SO_WAIT_EVENTS, 0); /* before the first poll: no turn yet */
@@ -104,8 +55,8 @@ static void what_blocks_a_turn(void **ctx)
 		{ SO_WAIT_FAULT, M_LOOP_BLOCKED_FAULT_NS }, { SO_WAIT_INPUT, M_LOOP_BLOCKED_INPUT_NS }, { SO_WAIT_OTHER, M_LOOP_BLOCKED_OTHER_NS },
 		{ SO_WAIT_POLL, M_LOOP_BLOCKED_POLL_NS },
 	};
-	struct story y = start();
-	struct metric_set *m;
+	struct scene y = scene_start();
+	const struct metric_set *m;
 
 	(void)ctx;
 	cycle(&y, SO_WAIT_LOCK, 50 * MS, 0, MS, SO_WAIT_EVENTS, 0); /* outside of a turn: no loop's */
@@ -125,8 +76,8 @@ static void what_blocks_a_turn(void **ctx)
 /* A program that asks a socket at a time, each with a limit of its own, has no loop. */
 static void polls_of_one_socket_are_no_loop(void **ctx)
 {
-	struct story y = start();
-	struct metric_set *m;
+	struct scene y = scene_start();
+	const struct metric_set *m;
 
 	(void)ctx;
 	for (int i = 0; i < 20; i++)
@@ -143,12 +94,12 @@ static void a_loop_that_threads_share(void **ctx)
 {
 	struct so_fork fork = { .head = { SO_FORK, 2, 1, ROOT, 0 }, .child_tid = ROOT + 1, .child_tgid = ROOT };
 	struct so_cycle other = { .head = { SO_CYCLE, 1, 1, ROOT + 1, 0 }, .next = SO_WAIT_EVENTS };
-	struct metric_set *m;
-	struct story y;
+	const struct metric_set *m;
+	struct scene y;
 
 	(void)ctx;
 	for (int shared = 0; shared < 2; shared++) {
-		y = start();
+		y = scene_start();
 		fork.head.time_ns = y.now;
 		world_record(y.w, &fork.head);
 		cycle(&y, SO_WAIT_NONE, 0, 0, MS, SO_WAIT_EVENTS, 0);
@@ -167,8 +118,8 @@ static void a_loop_that_threads_share(void **ctx)
 
 static void a_thread_without_polls_is_no_loop(void **ctx)
 {
-	struct story y = start();
-	struct metric_set *m;
+	struct scene y = scene_start();
+	const struct metric_set *m;
 
 	(void)ctx;
 	for (int i = 0; i < 20; i++)
@@ -181,8 +132,8 @@ static void a_thread_without_polls_is_no_loop(void **ctx)
 
 static void timers_that_do_nothing(void **ctx)
 {
-	struct story y = start();
-	struct metric_set *m;
+	struct scene y = scene_start();
+	const struct metric_set *m;
 
 	(void)ctx;
 	for (int i = 0; i < 12; i++) /* ten of them follow two of their like */
@@ -197,7 +148,7 @@ static void timers_that_do_nothing(void **ctx)
 
 static void wake_ups_with_a_reason(void **ctx)
 {
-	struct story y = start();
+	struct scene y = scene_start();
 
 	(void)ctx;
 	for (int i = 0; i < 12; i++) /* an event, not the timer */
@@ -216,7 +167,7 @@ static void wake_ups_with_a_reason(void **ctx)
 
 static void preemption_does_not_break_a_rhythm(void **ctx)
 {
-	struct story y = start();
+	struct scene y = scene_start();
 
 	(void)ctx;
 	for (int i = 0; i < 5; i++) {
@@ -229,7 +180,7 @@ static void preemption_does_not_break_a_rhythm(void **ctx)
 
 static void what_is_late_does_not_break_a_rhythm(void **ctx)
 {
-	struct story y = start();
+	struct scene y = scene_start();
 
 	(void)ctx;
 	for (int i = 0; i < 8; i++)
@@ -248,8 +199,8 @@ static void what_is_late_does_not_break_a_rhythm(void **ctx)
 
 static void spins(void **ctx)
 {
-	struct story y = start();
-	struct metric_set *m;
+	struct scene y = scene_start();
+	const struct metric_set *m;
 
 	(void)ctx;
 	for (int i = 0; i < 7; i++)
@@ -275,7 +226,7 @@ static void any_loop(void **ctx)
 	for (uint64_t round = 1; round <= 200; round++) {
 		uint64_t busy = 0, busy_ns = 0, blocked = 0, blocked_ns = 0, turn = 0, told[4] = {};
 		unsigned wait = SO_WAIT_NONE;
-		struct story y = start();
+		struct scene y = scene_start();
 
 		seed = round;
 		for (int i = 0; i < 200; i++) {
@@ -297,7 +248,7 @@ static void any_loop(void **ctx)
 			wait = next;
 			if (!draw(40) || i == 199) {
 				uint64_t base = y.now;
-				struct metric_set *m = finish(&y);
+				const struct metric_set *m = finish(&y);
 
 				told[0] += m->hist[M_LOOP_BUSY_NS] ? m->hist[M_LOOP_BUSY_NS]->count : 0;
 				told[1] += m->hist[M_LOOP_BUSY_NS] ? m->hist[M_LOOP_BUSY_NS]->sum : 0;

@@ -1,19 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* A watching without end whose stacks are ever new ones: the table stays within its bounds, nothing is refused, and what is still referred to means the same. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
+#include "lib_world.h"
 
-#include "collect/world.h"
-
-#define S 1000000000ULL
-#define ROOT 100
 #define INTERVALS 120
 #define NEW 2000 /* stacks in each */
 
@@ -91,19 +81,15 @@ static const struct agent_data *held(struct world *w, uint64_t now_ns)
 
 static void test_ever_new_stacks(void **state)
 {
-	struct agent_info info = { .name = strdup("a"), .pid = ROOT, .cmdline = strdup(""), .cgroup = strdup("") };
-	bool on[PROBE_COUNT];
 	uint64_t generation;
 	struct world *w;
 	int slot;
 
 	(void)state;
-	memset(on, 1, sizeof(on));
-	w = world_new(on);
+	w = world_make(S);
 	world_forgets(w);
 	world_thresholds(w, 1, 10 * S);
-	world_start(w, S);
-	slot = world_agent_add(w, &info);
+	slot = agent_make(w, ROOT);
 	close_one(w, slot, S, 2 * S);
 	wait_sampled(w, slot, "the one wait", S);
 	place(w, slot, 7, "the one place");

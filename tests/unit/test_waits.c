@@ -1,19 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Waits and the stacks that were read of them: what the stacks are charged adds up to the waits. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "lib_world.h"
 
-#include <cmocka.h>
-
-#include "collect/world.h"
-
-#define MS 1000000ULL
-#define S 1000000000ULL
-#define TID 100
 #define MIN_NS (10 * MS)
 
 static struct world *w;
@@ -21,15 +9,10 @@ static int slot;
 
 static int setup(void **state)
 {
-	struct agent_info info = { .name = strdup("a"), .pid = TID, .cmdline = strdup(""), .cgroup = strdup("") };
-	bool on[PROBE_COUNT];
-
 	(void)state;
-	memset(on, 1, sizeof(on));
-	w = world_new(on);
-	world_start(w, S);
+	w = world_make(S);
 	world_thresholds(w, MIN_NS, UINT64_MAX);
-	slot = world_agent_add(w, &info);
+	slot = agent_make(w, ROOT);
 	return slot > 0 ? 0 : -1;
 }
 
@@ -43,7 +26,7 @@ static int teardown(void **state)
 /* A wait of wait_ns from base on, which is over; the thread runs for 1 ms. Returns when it is switched out again. */
 static uint64_t wait_over(uint64_t base, uint64_t wait_ns)
 {
-	struct so_cycle r = { .head = { .kind = SO_CYCLE, .slots = 1, .agent = slot, .tid = TID, .time_ns = base + wait_ns + 2 * MS },
+	struct so_cycle r = { .head = { .kind = SO_CYCLE, .slots = 1, .agent = slot, .tid = ROOT, .time_ns = base + wait_ns + 2 * MS },
 			      .gap_ns = wait_ns + 2 * MS, .runq_ns = MS, .stint_ns = MS, .wait = SO_WAIT_SLEEP, .next = SO_WAIT_SLEEP };
 
 	world_record(w, &r.head);
@@ -52,14 +35,14 @@ static uint64_t wait_over(uint64_t base, uint64_t wait_ns)
 
 static void wait_read(uint64_t base, uint32_t stack)
 {
-	struct so_stack s = { .head = { .kind = SO_STACK, .agent = slot, .tid = TID }, .tgid = TID, .sample = SO_SAMPLE_OFFCPU, .key = base };
+	struct so_stack s = { .head = { .kind = SO_STACK, .agent = slot, .tid = ROOT }, .tgid = ROOT, .sample = SO_SAMPLE_OFFCPU, .key = base };
 
 	world_stack(w, &s, stack);
 }
 
 static void task_seen(uint64_t base, uint64_t now)
 {
-	struct so_snap s = { .tid = TID, .tgid = TID, .agent = slot, .flags = SO_SNAP_LEADER, .wait = SO_WAIT_SLEEP, .base_ns = base, .now_ns = now };
+	struct so_snap s = { .tid = ROOT, .tgid = ROOT, .agent = slot, .flags = SO_SNAP_LEADER, .wait = SO_WAIT_SLEEP, .base_ns = base, .now_ns = now };
 
 	world_snap(w, &s);
 }
@@ -158,7 +141,7 @@ static void stack_comes_in_the_next_interval(void **state)
 
 static void strangers_stack_is_nobodys(void **state)
 {
-	struct so_stack s = { .head = { .kind = SO_STACK, .agent = slot, .tid = TID + 1 }, .sample = SO_SAMPLE_OFFCPU, .key = S };
+	struct so_stack s = { .head = { .kind = SO_STACK, .agent = slot, .tid = ROOT + 1 }, .sample = SO_SAMPLE_OFFCPU, .key = S };
 	uint64_t base = S + MS;
 	const struct agent_data *a;
 
@@ -176,7 +159,7 @@ static void strangers_stack_is_nobodys(void **state)
 
 static void cpu_samples_count(void **state)
 {
-	struct so_stack s = { .head = { .kind = SO_STACK, .agent = slot, .tid = TID }, .tgid = TID, .sample = SO_SAMPLE_CPU, .value = 20 * MS };
+	struct so_stack s = { .head = { .kind = SO_STACK, .agent = slot, .tid = ROOT }, .tgid = ROOT, .sample = SO_SAMPLE_CPU, .value = 20 * MS };
 	const struct agent_data *a;
 
 	(void)state;

@@ -2,46 +2,9 @@
 /* Scripted lives of agents, tools and threads, and what the intervals say of them. */
 #include <errno.h>
 #include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 
-#include <cmocka.h>
-
-#include "collect/world.h"
-
-#define MS 1000000ULL
-#define S 1000000000ULL
-#define ROOT 100
-
-static struct world *start(void)
-{
-	bool on[PROBE_COUNT];
-	struct world *w;
-
-	memset(on, 1, sizeof(on));
-	w = world_new(on);
-	assert_non_null(w);
-	world_start(w, S);
-	return w;
-}
-
-static int agent(struct world *w, int pid)
-{
-	struct agent_info info = { .name = strdup("a"), .pid = pid, .cmdline = strdup(""), .cgroup = strdup("") };
-	int slot = world_agent_add(w, &info);
-
-	if (slot < 0) {
-		free(info.name);
-		free(info.cmdline);
-		free(info.cgroup);
-	}
-	return slot;
-}
+#include "lib_world.h"
 
 #define HEAD(k, n, a, t, ns) { .kind = SO_##k, .slots = n, .agent = a, .tid = t, .time_ns = ns }
 
@@ -118,8 +81,8 @@ static void close_waiting(struct world *w, int slot, unsigned root, uint64_t bas
 
 static void tools_are_kept_apart(void **ctx)
 {
-	struct world *w = start();
-	int slot = agent(w, ROOT);
+	struct world *w = world_make(S);
+	int slot = agent_make(w, ROOT);
 	struct so_snap s = snap(slot, ROOT, ROOT, S, S);
 	const struct agent_data *a;
 
@@ -155,8 +118,8 @@ static void tools_are_kept_apart(void **ctx)
 /* Intervals of 100 ms; the agent begins within the first and ends within the last. */
 static void the_main_ledger_closes(void **ctx)
 {
-	struct world *w = start();
-	int slot = agent(w, ROOT);
+	struct world *w = world_make(S);
+	int slot = agent_make(w, ROOT);
 	uint64_t base = S + 37 * MS, end = S;
 	struct so_snap s = snap(slot, ROOT, ROOT, base, base);
 
@@ -185,8 +148,8 @@ static void the_main_ledger_closes(void **ctx)
 
 static void an_exec_by_another_thread(void **ctx)
 {
-	struct world *w = start();
-	int slot = agent(w, ROOT);
+	struct world *w = world_make(S);
+	int slot = agent_make(w, ROOT);
 	struct so_snap s = snap(slot, ROOT, ROOT, S, S);
 	const struct agent_data *a;
 
@@ -214,8 +177,8 @@ static void an_exec_by_another_thread(void **ctx)
 
 static void a_number_in_use_again(void **ctx)
 {
-	struct world *w = start();
-	int slot = agent(w, ROOT);
+	struct world *w = world_make(S);
+	int slot = agent_make(w, ROOT);
 	struct so_snap s = snap(slot, ROOT, ROOT, S, S), child = snap(slot, 200, 200, S + 6 * MS, S + 8 * MS);
 
 	(void)ctx;
@@ -242,18 +205,18 @@ static void a_number_in_use_again(void **ctx)
 
 static void slots_are_used_again(void **ctx)
 {
-	struct world *w = start();
+	struct world *w = world_make(S);
 	int slot = 0;
 
 	(void)ctx;
 	for (int i = 1; i < SO_MAX_AGENTS; i++)
-		assert_int_equal(agent(w, ROOT + i), i);
-	assert_int_equal(agent(w, 5), -ENOSPC);
+		assert_int_equal(agent_make(w, ROOT + i), i);
+	assert_int_equal(agent_make(w, 5), -ENOSPC);
 	world_close_begin(w, 2 * S); /* nothing was ever seen of them */
 	world_close_end(w, false);
 	world_next(w);
 	assert_int_equal(world_agents_alive(w), 0);
-	slot = agent(w, 5000);
+	slot = agent_make(w, 5000);
 	assert_true(slot > 0 && slot < SO_MAX_AGENTS);
 	assert_int_equal(world_agents(w), SO_MAX_AGENTS); /* ids go on */
 	assert_int_equal(world_agent_info(w, SO_MAX_AGENTS - 1)->pid, 5000);
@@ -263,16 +226,16 @@ static void slots_are_used_again(void **ctx)
 /* A watching without end: agents that are over leave nothing behind. */
 static void agents_are_forgotten(void **ctx)
 {
-	struct world *w = start();
+	struct world *w = world_make(S);
 	uint64_t now = S;
 	size_t bytes = 0;
 	int stays, len;
 
 	(void)ctx;
 	world_forgets(w);
-	stays = agent(w, ROOT);
+	stays = agent_make(w, ROOT);
 	for (int n = 0; n < 300; n++) {
-		int comes = agent(w, 1000 + n);
+		int comes = agent_make(w, 1000 + n);
 		struct so_snap s = snap(stays, ROOT, ROOT, S, now + 10 * MS), c = snap(comes, 1000 + n, 1000 + n, now, now + 10 * MS);
 		const struct agent_data *const *all;
 
@@ -304,8 +267,8 @@ static void strangers_do_no_harm(void **ctx)
 	static const uint8_t kinds[] = { SO_CYCLE, SO_CYCLE_LONG, SO_FORK, SO_EXEC, SO_EXIT, SO_CONNECT, SO_ACCEPT, SO_SEND, SO_RECV, SO_RETRANSMIT,
 					 SO_MAP, SO_CANDIDATE, SO_SYNTHETIC };
 	static const uint16_t slots[] = { 0, 7, SO_MAX_AGENTS - 1, SO_MAX_AGENTS, UINT16_MAX };
-	struct world *w = start();
-	int slot = agent(w, ROOT);
+	struct world *w = world_make(S);
+	int slot = agent_make(w, ROOT);
 	_Alignas(8) uint8_t raw[4 * SO_SLOT_BYTES];
 
 	(void)ctx;
@@ -328,8 +291,8 @@ static void strangers_do_no_harm(void **ctx)
 
 static void cpu_time_never_shrinks_and_memory_is_bounded(void **ctx)
 {
-	struct world *w = start();
-	int slot = agent(w, ROOT);
+	struct world *w = world_make(S);
+	int slot = agent_make(w, ROOT);
 	uint64_t base = S, told = 0;
 	size_t empty;
 	struct so_snap s = snap(slot, ROOT, ROOT, S, S);
@@ -398,10 +361,10 @@ static void client_hello(struct world *w, int slot, unsigned tid, unsigned numbe
 
 static struct world *start_one(int *ret_slot)
 {
-	struct world *w = start();
+	struct world *w = world_make(S);
 	struct so_snap s;
 
-	*ret_slot = agent(w, ROOT);
+	*ret_slot = agent_make(w, ROOT);
 	s = snap(*ret_slot, ROOT, ROOT, S, S);
 	world_snap(w, &s);
 	return w;
@@ -595,8 +558,8 @@ static void peers_are_summed_exactly(void **ctx)
 /* A socket that goes from a tool of one agent to a thread of another that nobody has seen before. */
 static void a_socket_handed_on(void **ctx)
 {
-	struct world *w = start();
-	int slot[2] = { agent(w, ROOT), agent(w, 500) };
+	struct world *w = world_make(S);
+	int slot[2] = { agent_make(w, ROOT), agent_make(w, 500) };
 	struct so_snap s[2] = { snap(slot[0], ROOT, ROOT, S, S), snap(slot[1], 500, 500, S, S) };
 
 	(void)ctx;
@@ -631,8 +594,8 @@ static void a_number_of_another_agent(void **ctx)
 {
 	(void)ctx;
 	for (int how = 0; how < 4; how++) {
-		struct world *w = start();
-		int slot[2] = { agent(w, ROOT), agent(w, 500) };
+		struct world *w = world_make(S);
+		int slot[2] = { agent_make(w, ROOT), agent_make(w, 500) };
 		struct so_snap s[3] = { snap(slot[0], ROOT, ROOT, S, S), snap(slot[1], 500, 500, S, S), snap(slot[1], 203, 203, S + 9 * MS, S + 11 * MS) };
 
 		world_snap(w, &s[0]);
@@ -677,7 +640,7 @@ static void an_agent_that_is_gone_is_told_once(void **ctx)
 	on[PROBE_CORE] = on[PROBE_PROC] = true; /* nobody tells how long it was there */
 	w = world_new(on);
 	world_start(w, S);
-	agent(w, ROOT);
+	agent_make(w, ROOT);
 	for (int i = 1; i < 10; i++) {
 		world_close_begin(w, S + i * S);
 		world_close_end(w, false);
