@@ -10,7 +10,8 @@
 
 #include "cmd/cmd.h"
 #include "cmd/options.h"
-#include "judge/outlooks.h"
+#include "judge/finding.h"
+#include "judge/objectives.h"
 #include "lib/log.h"
 #include "lib/util.h"
 #include "sink/terminal.h"
@@ -21,7 +22,10 @@ struct record {
 	char path[4096];
 	uint64_t written; /* intervals in the file */
 	bool progress; /* the line is shown */
-	struct outlooks outlooks; /* for the report at the end */
+	/* For the report and the line at the end. */
+	struct outlooks outlooks;
+	struct rules *rules;
+	struct objectives *objectives; /* NULL: not asked for */
 };
 
 static int output_open(struct record *r)
@@ -89,8 +93,10 @@ static int on_interval(void *ctx, const struct interval_data *i, const struct st
 
 	if (!err)
 		err = recording_write_interval(r->writer, i);
-	if (!err && shows_report(r))
+	if (!err && !r->opt.quiet)
 		err = outlooks_interval(&r->outlooks, i);
+	if (!err && r->objectives)
+		err = objectives_interval(r->objectives, i);
 	r->written += !err;
 	return file_err(r, err);
 }
@@ -115,18 +121,85 @@ static void on_progress(void *ctx, const struct session_progress *p)
 		cost_reduced_s(&d->cost) > 0 ? "  detail " : "", cost_reduced_s(&d->cost) > 0 ? rung_infos[cost_lowest(&d->cost)].name : "");
 }
 
-static void report_show(const struct record *r, const struct session *s)
+static void report_show(const struct record *r, const struct recording *view)
 {
-	struct recording *view = session_view(s);
 	struct terminal_options o;
 
-	if (!view)
-		return;
 	terminal_options_detect(&o, stdout);
 	o.title = r->path;
 	o.outlooks = &r->outlooks;
 	terminal_report(stdout, view, &o);
+}
+
+static void findings_count(const struct record *r, const struct recording *view, char *buf, size_t buf_len)
+{
+	struct finding *list = NULL;
+	int len = 0, worst = 0;
+	bool judged = false;
+
+	for (int i = 0; i < view->agents_len; i++)
+		judged |= view->agents[i].total.observed_s >= FINDING_SECONDS_MIN;
+	*buf = '\0';
+	if (!judged)
+		snprintf(buf, buf_len, "too short for findings");
+	else if (!findings_recording(view, &r->outlooks, &list, &len) && !len)
+		snprintf(buf, buf_len, "no findings");
+	while (worst < len && list[worst].severity == list[0].severity) /* the worst come first */
+		worst++;
+	if (len && worst < len)
+		snprintf(buf, buf_len, "%d findings, %d of them %s", len, worst, severity_names[list[0].severity]);
+	else if (len)
+		snprintf(buf, buf_len, "%d finding%s, %s", len, len > 1 ? "s" : "", severity_names[list[0].severity]);
+	free(list);
+}
+
+static void objectives_count(const struct record *r, char *buf, size_t buf_len)
+{
+	const struct objective *at;
+	int missed = 0, judged = 0;
+
+	*buf = '\0';
+	if (!r->objectives || objectives_judge(r->objectives, &at))
+		return;
+	for (int i = 0; i < r->rules->len; i++) {
+		missed += at[i].verdict == OBJECTIVE_MISSED;
+		judged += at[i].verdict != OBJECTIVE_SILENT;
+	}
+	if (judged)
+		snprintf(buf, buf_len, "%d of %d objectives missed", missed, judged);
+	else
+		snprintf(buf, buf_len, "no data for objectives");
+}
+
+/* The last line, on standard error: what there is to be looked at. */
+static void verdict_tell(const struct record *r, const struct recording *view)
+{
+	char findings[64], objectives[64];
+	bool file = strcmp(r->path, "-") != 0;
+
+	findings_count(r, view, findings, sizeof(findings));
+	objectives_count(r, objectives, sizeof(objectives));
+	if (*findings && *objectives)
+		log_info("%s; %s%s%s", findings, objectives, file ? ": stakeout report " : "", file ? r->path : "");
+}
+
+static void end_show(const struct record *r, const struct session *s)
+{
+	struct recording *view = session_view(s);
+
+	if (!view)
+		return;
+	if (shows_report(r))
+		report_show(r, view);
+	verdict_tell(r, view);
 	session_view_free(view);
+}
+
+/* Without memory there is no line about them, which is not worth an error. */
+static void objectives_begin(struct record *r)
+{
+	r->rules = r->opt.quiet ? NULL : rules_default();
+	r->objectives = r->rules ? objectives_new(r->rules) : NULL;
 }
 
 static int run(struct record *r, struct session *s)
@@ -151,8 +224,8 @@ static int run(struct record *r, struct session *s)
 	r->writer = NULL;
 	if (!status && file_err(r, err))
 		status = EXIT_OUTPUT;
-	if (!status && shows_report(r))
-		report_show(r, s);
+	if (!status && !r->opt.quiet)
+		end_show(r, s);
 	return status;
 }
 
@@ -167,12 +240,15 @@ int cmd_record(int argc, char **argv)
 
 	if (status < 0) {
 		s = session_new(&r.opt.watch, &l);
+		objectives_begin(&r);
 		r.progress = !r.opt.quiet && isatty(STDERR_FILENO);
 		status = s ? run(&r, s) : (log_err(-ENOMEM, "cannot start"), EXIT_DENIED);
 	}
 	recording_close(r.writer);
 	session_free(s);
 	outlooks_fini(&r.outlooks);
+	objectives_free(r.objectives);
+	rules_free(r.rules);
 	free((void *)r.opt.watch.target.pids);
 	return status;
 }
