@@ -3,6 +3,7 @@
 recording says."""
 import json
 import os
+import random
 import re
 import sys
 from pathlib import Path
@@ -207,6 +208,65 @@ def test_objectives(stakeout, browser):
     every = cells(browser, "all-objectives")
     assert {rule: row["verdict"][0] for rule, row in every.items()} == {o["rule"]: o["verdict"] for o in report["objectives"]}
     clean(browser)
+
+
+def trending(seconds, name):
+    """The lines of a recording of two agents: of the first the model takes twice as long from the middle on, memory grows, and one interval's queries take 32 times as long."""
+    r = random.Random(5)
+    agents = [make.typical(i, float(seconds), i, name=who, pid=100 + i) for i, who in ((1, name), (2, "other"))]
+    agents[0].peers = [{"peer": at, "name": kind, "class": kind, "counters": {"exchanges": 30 * seconds, "connects": 4},
+                        "values": {"exchange_ns": [int(r.lognormvariate(mean, 0.1)) for _ in range(30 * seconds)]}} for at, kind, mean in (("10.0.0.9:443", "llm", 17.5), ("10.0.0.5:5432", "db", 14.5))]
+    longer = lambda h, doublings: {**h, "offset": h["offset"] + 32 * doublings, **{k: h[k] << doublings for k in ("sum", "min", "max")}}
+    out = []
+    for line in map(json.loads, make.lines(agents, seconds=float(seconds), intervals=seconds, total=False)):
+        for a in line["agents"][:1] if line["kind"] == "interval" else ():
+            a["gauges"] = {**a["gauges"], "rss_bytes": (100 + 2 * line["seq"]) << 20}
+            for p in a["peers"]:
+                slow = 1 if p["class"] == "llm" and 2 * line["seq"] >= seconds else 5 if p["class"] == "db" and line["seq"] == seconds - 20 else 0
+                p["hist"] = {m: longer(h, slow) for m, h in p["hist"].items()}
+        out.append(json.dumps(line) + "\n")
+    return out
+
+
+def test_trends(stakeout, browser):
+    """What isn't steady, as the JSON report has it: verdicts, values, when it changed, which objective it will miss, odd moments; of all agents, and nothing of what is steady."""
+    (stakeout.folder / "r.ndjson").write_text("".join(trending(120, EVIL)))
+    (stakeout.folder / "rules.yaml").write_text("rules: [{name: grown, when: last(rss_bytes) > 400M}]\n")
+    for args in (("--html", "r.html"), ("--json",)):
+        done = stakeout("report", "r.ndjson", "-r", "rules.yaml", *args)
+        assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    show(browser, stakeout.folder / "r.html")
+    verdicts = [t["verdict"] for t in report["trends"]]
+    told = {f"{t['agent']} {t['subject']} {t['measure']}": t for t in report["trends"] if t["verdict"] in ("degrading", "improving") or t["changes"] or t["odd_count"]}
+    shown = cells(browser, "trends")
+    assert list(shown) == list(told) and {"1 llm exchange_p50", "1  rss", "1 db exchange_p50"} <= set(told)
+    for key, trend in told.items():
+        assert [shown[key][k][0] for k in ("agent", "verdict")] == [str(trend["agent"]), trend["verdict"]]
+        assert [float(shown[key][k][0]) for k in ("first", "last")] == [trend["first"], trend["last"]]
+    how = browser.js("""Object.fromEntries([...document.querySelectorAll('[data-table=trends] [data-row]')].map((r) => [r.dataset.row, [...r.querySelectorAll('li')].map((l) => [l.dataset.t, +l.dataset.v, l.innerText])]))""")
+    for key, trend in told.items():
+        lines = [["change", c["at_s"]] for c in trend["changes"]] + [["slope", trend["slope_per_s"]]] * (trend["verdict"] != "steady" and not trend["changes"])
+        lines += [["miss", trend["miss"]["in_s"]]] if trend["miss"] else []
+        lines += [["odd", o["at_s"]] for o in trend["odd"][:3]] + [["more", trend["odd_count"] - 3]] * (trend["odd_count"] > 3)
+        assert [line[:2] for line in how[key]] == lines, key
+    (change,) = (text for kind, _, text in how["1 llm exchange_p50"] if kind == "change")
+    at, before, after = re.fullmatch(r"at (\S+) from (.*) to (.*)", change).groups()
+    assert at == "03:05:05" and number(after) / number(before) == pytest.approx(2, rel=0.02)
+    (slope,) = (text for kind, _, text in how["1  rss"] if kind == "slope")
+    assert slope.startswith("+120 MiB a minute (")
+    (miss,) = (text for kind, _, text in how["1  rss"] if kind == "miss")
+    # 100 MiB and 2 MiB a second, from the last interval on
+    assert number(re.fullmatch(r"misses grown in (.*?) \(.*\)", miss)[1]) == pytest.approx((400 - 338) / 2, abs=1.1)
+    assert re.fullmatch(r"odd: (.*) at 03:05:45, where .* was usual", how["1 db exchange_p50"][0][2])
+    hint = browser.js("document.querySelector('#trends .hint').innerText")
+    assert hint.startswith(f"{verdicts.count('degrading')} of {len(verdicts) - verdicts.count('insufficient data')} figures degrading, {verdicts.count('improving')} improving, {verdicts.count('steady')} steady;")
+    assert "#trends" in browser.js("[...document.querySelectorAll('.toc a')].map((a) => a.hash)")
+    clean(browser)
+    browser.size(400)  # a long name in the list of agents does not widen the page
+    assert browser.js("document.documentElement.scrollWidth") == 400
+    page(stakeout, browser, [make.typical(1, 10.0, 3)])
+    assert "Too short to tell" in browser.js("document.getElementById('trends').innerText")
 
 
 def test_click_hover_keys(stakeout, browser):

@@ -128,7 +128,7 @@ static char *page_of(const char *text)
 	assert_int_equal(sample_set_add(&agents[0].total.samples[SAMPLE_CPU_NS], number, 5000000), 0);
 	assert_int_equal(metric_record(&agents[0].total.metrics, M_EXCHANGE_NS, 1234), 0);
 	interval_add(&bins, 0, (const struct agent_data *const[]){ &agents[0].total }, 1);
-	assert_int_equal(html_report(out, &r, text, NULL, NULL, &bins), 0);
+	assert_int_equal(html_report(out, &r, text, NULL, NULL, NULL, &bins), 0);
 	fclose(out);
 	html_bins_fini(&bins);
 	agent_data_fini(&agents[0].total);
@@ -179,7 +179,7 @@ static void test_many_agents(void **state)
 		agents[i].info = (struct agent_info){ .id = i, .name = "a", .cmdline = "a", .cgroup = "" };
 		agents[i].total.metrics.value[M_CPU_USER_NS] = (uint64_t)i;
 	}
-	assert_int_equal(html_report(out, &r, "f", NULL, NULL, &bins), 0);
+	assert_int_equal(html_report(out, &r, "f", NULL, NULL, NULL, &bins), 0);
 	fclose(out);
 	assert_non_null(strstr(page, "\"agents_left_out\":50"));
 	assert_null(strstr(page, "{\"id\":49,\"hists\""));

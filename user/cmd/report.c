@@ -444,15 +444,15 @@ static int over_time_init(struct over_time *t, const struct report_options *o)
 		t->rules = rules_default();
 	if (!err && t->rules)
 		t->objectives = objectives_new(t->rules);
-	if (t->objectives && !o->html)
+	if (t->objectives)
 		t->trends = trends_new();
 	if (*why)
 		log_err(0, "%s", why);
 	else if (!t->objectives)
 		log_err(err ? err : -ENOMEM, "cannot judge objectives");
-	else if (!t->trends && !o->html)
+	else if (!t->trends)
 		log_err(-ENOMEM, "cannot follow trends");
-	return t->objectives && (t->trends || o->html) ? 0 : EXIT_USAGE;
+	return t->objectives && t->trends ? 0 : EXIT_USAGE;
 }
 
 static int report_show(const struct recording *r, const char *path, const struct report_options *o, const struct over_time *t, bool titled)
@@ -471,7 +471,7 @@ static int report_show(const struct recording *r, const char *path, const struct
 	if (o->pprof)
 		return report_pprof(r, path, o);
 	if (o->html)
-		return report_html(o->html, o->force, r, path, &t->outlooks, &objectives, t->bins);
+		return report_html(o->html, o->force, r, path, &t->outlooks, &objectives, &trends, t->bins);
 	if (o->otlp)
 		return report_otlp(o->otlp, o->force, r, path);
 	terminal_options_detect(&to, stdout);

@@ -10,13 +10,14 @@
 #include "lib/util.h"
 #include "sink/html.h"
 
-int report_html(const char *path, bool force, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives, struct html_bins *bins)
+int report_html(const char *path, bool force, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives,
+	const struct trend_list *trends, struct html_bins *bins)
 {
 	int err;
 	struct outfile *out = outfile_open(path, &(struct outfile_options){.force = force}, &err);
 
 	if (out)
-		err = html_report(outfile_stream(out), r, file, outlooks, objectives, bins);
+		err = html_report(outfile_stream(out), r, file, outlooks, objectives, trends, bins);
 	err = outfile_end(out, err);
 	if (err == -EEXIST)
 		log_err(0, "%s is there already; --force overwrites it", path);

@@ -7,6 +7,7 @@
 #include "sink/html.h"
 
 /* Writes the page to path ("-": standard output); one that is there only if force. Says what went wrong; returns the exit status. */
-int report_html(const char *path, bool force, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives, struct html_bins *bins);
+int report_html(const char *path, bool force, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives,
+	const struct trend_list *trends, struct html_bins *bins);
 
 #endif

@@ -49,12 +49,13 @@ static int flush(FILE *out, struct json_text *j)
 	return err;
 }
 
-static int report_write(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives)
+static int report_write(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives,
+	const struct trend_list *trends)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t len = 0;
 	FILE *memory = open_memstream(&text, &len);
-	int err = memory ? json_report_short(memory, r, file, outlooks, objectives) : -ENOMEM;
+	int err = memory ? json_report_short(memory, r, file, outlooks, objectives, trends) : -ENOMEM;
 
 	if (memory && fclose(memory) && !err)
 		err = -ENOMEM;
@@ -86,6 +87,14 @@ static void put_tables(struct json_text *j)
 		put_close(j, "}");
 	}
 	put_close(j, "]");
+	put_open(j, "measures", "{");
+	for (int m = 0; m < MEASURE_COUNT; m++) {
+		put_open(j, measure_infos[m].name, "{");
+		put_string(j, "group", measure_group_names[measure_infos[m].group]);
+		put_string(j, "help", measure_infos[m].help);
+		put_close(j, "}");
+	}
+	put_close(j, "}");
 	put_open(j, "samples", "{");
 	for (int s = 0; s < SAMPLE_COUNT; s++) {
 		put_open(j, sample_infos[s].name, "{");
@@ -387,10 +396,11 @@ static int busier(const void *a, const void *b)
 	return m != n ? (m < n) - (m > n) : (x->info.id > y->info.id) - (x->info.id < y->info.id);
 }
 
-static int data_write(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives, const struct html_bins *bins, int left_out)
+static int data_write(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives,
+	const struct trend_list *trends, const struct html_bins *bins, int left_out)
 {
 	struct json_text j = { 0 };
-	int err = fputs("{\"report\":", out) == EOF ? -EIO : report_write(out, r, file, outlooks, objectives);
+	int err = fputs("{\"report\":", out) == EOF ? -EIO : report_write(out, r, file, outlooks, objectives, trends);
 
 	j.comma = true;
 	put_int(&j, "agents_left_out", left_out);
@@ -414,7 +424,8 @@ static int data_write(FILE *out, const struct recording *r, const char *file, co
 	return err;
 }
 
-int html_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives, struct html_bins *bins)
+int html_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives,
+	const struct trend_list *trends, struct html_bins *bins)
 {
 	struct recording view = *r;
 	_cleanup_free_ struct recording_agent *shown = NULL;
@@ -431,7 +442,7 @@ int html_report(FILE *out, const struct recording *r, const char *file, const st
 	}
 	errno = 0;
 	fwrite(html_page_head, 1, sizeof(html_page_head) - 1, out);
-	err = data_write(out, &view, file, outlooks, objectives, bins, r->agents_len - view.agents_len);
+	err = data_write(out, &view, file, outlooks, objectives, trends, bins, r->agents_len - view.agents_len);
 	fwrite(html_page_tail, 1, sizeof(html_page_tail) - 1, out);
 	if (!err && (fflush(out) || ferror(out)))
 		err = -EIO;

@@ -377,19 +377,21 @@ static json_t *objectives_json(const struct objective_list *l)
 }
 
 static int report_write(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives,
-	const struct trend_list *trends, bool stacks)
+	const struct trend_list *trends, bool whole)
 {
 	json_t *root = header_json(r, file), *agents = json_array();
 	int err = 0;
 
 	for (int i = 0; i < r->agents_len; i++)
-		json_array_append_new(agents, agent_json(r, &r->agents[i], outlooks, stacks));
+		json_array_append_new(agents, agent_json(r, &r->agents[i], outlooks, whole));
 	json_object_set_new(root, "findings", findings_json(r, outlooks));
 	json_object_set_new(root, "findings_not_judged", findings_unjudged_json(r));
 	if (objectives)
 		json_object_set_new(root, "objectives", objectives_json(objectives));
 	if (trends)
-		json_object_set_new(root, "trends", trends_json(r, trends));
+		json_object_set_new(root, "trends", trends_json(r, trends, whole));
+	if (trends && !whole)
+		json_object_set_new(root, "trends_followed", trends_count_json(r, trends));
 	json_object_set_new(root, "agents", agents);
 	json_object_set_new(root, "observer", observer_json(&r->observer));
 	/* jansson passes NULL on: a part that could not be made is a key that is missing, the root one that is NULL */
@@ -408,7 +410,8 @@ int json_report(FILE *out, const struct recording *r, const char *file, const st
 	return report_write(out, r, file, outlooks, objectives, trends, true);
 }
 
-int json_report_short(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives)
+int json_report_short(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives,
+	const struct trend_list *trends)
 {
-	return report_write(out, r, file, outlooks, objectives, NULL, false);
+	return report_write(out, r, file, outlooks, objectives, trends, false);
 }

@@ -12,7 +12,8 @@
  * them, trends: how figures went; any may be NULL. */
 int json_report(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives,
 	const struct trend_list *trends);
-/* The same without trends and without the stacks themselves: of profiles the sums and the functions are left. */
-int json_report_short(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives);
+/* The same without the stacks themselves (of profiles the sums and the functions are left), and of trends those that are not steady, and how many of each verdict there are. */
+int json_report_short(FILE *out, const struct recording *r, const char *file, const struct outlooks *outlooks, const struct objective_list *objectives,
+	const struct trend_list *trends);
 
 #endif

@@ -43,7 +43,9 @@ void depth_json(json_t *agent, const struct recording *r, const struct recording
 /* What is to be changed, the dearest first; NULL when out of memory. And what could not be judged, and why. */
 json_t *findings_json(const struct recording *r, const struct outlooks *outlooks);
 json_t *findings_unjudged_json(const struct recording *r);
-/* All figures that were followed, those that are not steady first; only of agents that are reported. */
-json_t *trends_json(const struct recording *r, const struct trend_list *l);
+/* Figures that were followed, those that are not steady first; only of agents that are reported. all: also those that there is nothing to tell of. */
+json_t *trends_json(const struct recording *r, const struct trend_list *l, bool all);
+/* How many have each verdict. */
+json_t *trends_count_json(const struct recording *r, const struct trend_list *l);
 
 #endif

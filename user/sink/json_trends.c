@@ -83,13 +83,36 @@ static json_t *trend_json(const struct recording *r, const struct trend *t)
 	return j;
 }
 
-json_t *trends_json(const struct recording *r, const struct trend_list *l)
+static bool reported(const struct recording *r, const struct trend *t)
+{
+	for (int a = 0; a < r->agents_len; a++)
+		if (r->agents[a].info.id == t->agent)
+			return true;
+	return false;
+}
+
+json_t *trends_json(const struct recording *r, const struct trend_list *l, bool all)
 {
 	json_t *j = json_array();
 
+	for (int i = 0; i < l->len; i++) {
+		const struct trend *t = &l->at[i];
+
+		if (reported(r, t) && (all || t->verdict > TREND_STEADY || t->changes_len || t->odd_count))
+			json_array_append_new(j, trend_json(r, t));
+	}
+	return j;
+}
+
+json_t *trends_count_json(const struct recording *r, const struct trend_list *l)
+{
+	int counts[TREND_VERDICTS] = {0};
+	json_t *j = json_object();
+
 	for (int i = 0; i < l->len; i++)
-		for (int a = 0; a < r->agents_len; a++)
-			if (r->agents[a].info.id == l->at[i].agent)
-				json_array_append_new(j, trend_json(r, &l->at[i]));
+		if (reported(r, &l->at[i]))
+			counts[l->at[i].verdict]++;
+	for (int v = 0; v < TREND_VERDICTS; v++)
+		json_object_set_new(j, trend_names[v], json_integer(counts[v]));
 	return j;
 }

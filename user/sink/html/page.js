@@ -28,14 +28,14 @@ function show(id) {
 	sections = [];
 	hideTip();
 	const choose = (other) => { show(other); document.getElementById('title').focus(); };
-	const findings = findingsSection(agent, choose), objectives = objectivesSection(), many = report.agents.length > 1 && agentsSection(choose);
+	const findings = findingsSection(agent, choose), objectives = objectivesSection(), trends = trendsSection(choose), many = report.agents.length > 1 && agentsSection(choose);
 	const parts = [ledgerSection(agent, more), latencySection(agent, more), histSection(agent, more), peersSection(agent), toolsSection(agent), memorySection(agent, more), limitsSection(agent), flameSection(agent, more), seriesSection(agent, more), watchingSection()];
 	const started = report.start ? `${report.start.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')}, ${secondsText(report.duration_s)}` : '';
 
 	main.replaceChildren(...[el('h1', { id: 'title', tabindex: '-1' }, name(agent.name || '(no name)'), el('span', { class: 'meta' }, `  pid ${agent.pid}`)),
 		el('p', { class: 'meta' }, name(report.host.name), `, ${started}, recorded in `, name(report.file || '')), agent.container && el('p', { class: 'meta' }, `container ${agent.container.id.slice(0, 12)}`,
 			[agent.container.runtime, agent.container.pod && `pod ${agent.container.pod}`].filter(Boolean).map((t) => [', ', name(t)])), el('p', { class: 'cmd' }, name(agent.cmdline)), ...[notices(agent)].flat(3).filter(Boolean),
-		el('nav', { class: 'toc', 'aria-label': 'Contents' }, sections.map((s) => el('a', { href: `#${s.id}` }, s.title))), findings, objectives, tiles(agent), ...[many, ...parts].filter(Boolean),
+		el('nav', { class: 'toc', 'aria-label': 'Contents' }, sections.map((s) => el('a', { href: `#${s.id}` }, s.title))), findings, objectives, trends, tiles(agent), ...[many, ...parts].filter(Boolean),
 		el('footer', {}, 'Made by stakeout report. This file holds all that it shows, and loads nothing.')].filter(Boolean));
 	document.title = `${agent.name || agent.pid}: stakeout report`;
 	chooser.value = id;
