@@ -276,6 +276,8 @@ static void collections_that_take_long(void **ctx)
 		m.data.main.ns[STATE_RUNNING] = 100; /* three quarters of the pauses it waited for a CPU */
 		m.data.main.ns[STATE_RUNNABLE] = 300;
 		assert_int_equal(made_judge(&m, FINDING_GC), cases[i].wanted && cases[i].n * cases[i].ms > 2400);
+		if (m.len)
+			assert_near(m.found[0].cost_s, cases[i].n * cases[i].ms / 1000); /* without it, none of them */
 		made_values(&agent_data_tool(&m.data, "node")->metrics, M_GC_PAUSE_NS, cases[i].n, cases[i].ms * MS);
 		assert_int_equal(made_judge(&m, FINDING_GC), 0);
 		made_fini(&m);

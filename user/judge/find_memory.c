@@ -73,13 +73,13 @@ void find_gc_pauses(struct found *f)
 	double pauses = own_count(a, M_GC_PAUSE_NS), sum = own_sum(a, M_GC_PAUSE_NS), full = own_sum(a, M_GC_PAUSE_FULL_NS),
 	       felt, lengthy;
 	double ran = (double)a->main.ns[STATE_RUNNING], waited = (double)a->main.ns[STATE_RUNNABLE];
-	/* A pause may be long for want of a CPU, which is a finding of its own. */
-	double cost = sum * (ran > 0 ? ran / (ran + waited) : 1);
-	struct finding what = {.id = FINDING_GC, .cost_s = a_minute(f->in, cost)};
+	/* A pause may be long for want of a CPU, which is a finding of its own. But without pauses all their time is saved. */
+	double collected = sum * (ran > 0 ? ran / (ran + waited) : 1);
+	struct finding what = {.id = FINDING_GC, .cost_s = a_minute(f->in, sum)};
 
 	own_from(a, M_GC_PAUSE_NS, GC_LONG_NS, &lengthy);
 	own_from(a, M_GC_PAUSE_NS, 1e6, &felt);
-	if ((felt < GC_PAUSES_MIN && pauses < GC_MANY) || cost / 1e9 < GC_SHARE_MIN * f->in->seconds)
+	if ((felt < GC_PAUSES_MIN && pauses < GC_MANY) || collected / 1e9 < GC_SHARE_MIN * f->in->seconds)
 		return;
 	what.severity = severity_of_cost(&what);
 	evidence(&what,

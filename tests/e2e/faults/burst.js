@@ -9,7 +9,7 @@ lib.run(async () => {
   const db = new lib.Connection('database');
   for (let list = 0; list < LISTS; list++) {
     for (let item = 0; item < (lib.faulty ? ITEMS : 1); item++)
-      await db.call({ ms: 3, what: `select * from items where id = ${(100 + list) * ITEMS + item}` });
+      await db.call({ ms: 3, what: `select * from items where id = ${lib.number()}` });
     await lib.sleep(40); // what is done with them
   }
   return LISTS * ITEMS;

@@ -9,9 +9,9 @@ LISTS, ITEMS = 30, 12
 
 def work():
     db = lib.Connection("database")
-    for n in range(LISTS):
-        for item in range(ITEMS if lib.FAULTY else 1):
-            db.call(ms=3, what=f"select * from items where id = {(100 + n) * ITEMS + item}")
+    for _ in range(LISTS):
+        for _ in range(ITEMS if lib.FAULTY else 1):
+            db.call(ms=3, what=f"select * from items where id = {lib.number()}")
         time.sleep(0.04)  # what is done with them
     return LISTS * ITEMS
 

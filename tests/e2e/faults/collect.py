@@ -5,13 +5,13 @@ import time
 
 import lib
 
-ROUNDS, OBJECTS = 40, 300_000
+ROUNDS, OBJECTS = 45, 300_000
 
 
 def work():
     for _ in range(ROUNDS):
         gc.collect()
-        time.sleep(0.02)
+        time.sleep(0.05)
     return ROUNDS
 
 

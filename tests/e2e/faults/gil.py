@@ -6,7 +6,7 @@ import threading
 
 import lib
 
-CALLS = 500
+CALLS = 400
 stop = threading.Event()
 
 
@@ -22,7 +22,7 @@ def work():
     else:
         other = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
     for _ in range(CALLS):
-        connection.call()
+        connection.call(ms=5)
     if lib.FAULTY:
         stop.set()
     else:

@@ -5,10 +5,11 @@ import time
 import lib
 
 CALLS, THINGS = 80, 8
+kept = {}
 
 
 def work():
-    connection, kept = lib.Connection(), {}
+    connection = lib.Connection()
     for n in range(CALLS):
         thing = n % THINGS
         if lib.FAULTY or thing not in kept:

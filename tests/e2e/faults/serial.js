@@ -8,11 +8,11 @@ const ROUNDS = 30, WISHES = [['plain', 25], ['second', 20], ['third', 20]];
 lib.run(async () => {
   const calls = WISHES.map(([port, ms]) => {
     const connection = new lib.Connection(port);
-    return (n) => connection.call({ ms, n });
+    return () => connection.call({ ms, n: lib.number() });
   });
   for (let round = 0; round < ROUNDS; round++) {
-    if (lib.faulty) for (const call of calls) await call(round);
-    else await Promise.all(calls.map((call) => call(round)));
+    if (lib.faulty) for (const call of calls) await call();
+    else await Promise.all(calls.map((call) => call()));
     await lib.sleep(20);
   }
   return ROUNDS * WISHES.length;

@@ -17,8 +17,8 @@ async def call(connection, **wish):
 
 async def rounds():
     connections = [await asyncio.open_connection(lib.HOST, lib.PORTS[port]) for port, _ in WISHES]
-    for n in range(ROUNDS):
-        calls = [call(c, ms=ms, n=n) for c, (_, ms) in zip(connections, WISHES)]
+    for _ in range(ROUNDS):
+        calls = [call(c, ms=ms, n=lib.number()) for c, (_, ms) in zip(connections, WISHES)]
         if lib.FAULTY:
             for one in calls:
                 await one

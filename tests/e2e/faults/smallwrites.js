@@ -10,7 +10,7 @@ lib.run(async () => {
   await connection.opened;
   connection.socket.setNoDelay(false);
   for (let n = 0; n < CALLS; n++) {
-    const request = JSON.stringify({ ms: 2, n }) + '\n';
+    const request = JSON.stringify({ ms: 2, n: lib.number() }) + '\n';
     await new Promise((resolve) => {
       connection.done = resolve;
       if (lib.faulty) connection.socket.write(request.slice(0, 8), () => connection.socket.write(request.slice(8)));

@@ -11,8 +11,8 @@ CALLS = 50
 
 def work():
     connection = socket.create_connection((lib.HOST, lib.PORTS["plain"]))
-    for n in range(CALLS):
-        request = json.dumps({"ms": 2, "n": n}).encode() + b"\n"
+    for _ in range(CALLS):
+        request = json.dumps({"ms": 2, "n": lib.number()}).encode() + b"\n"
         if lib.FAULTY:
             connection.sendall(request[:8])
             connection.sendall(request[8:])

@@ -12,7 +12,7 @@ def work():
         end = time.thread_time() + BURST_S
         while time.thread_time() < end:
             pass
-        time.sleep(0.01)
+        time.sleep(0.035)
     return ROUNDS
 
 
