@@ -83,6 +83,9 @@ static void answers_that_lie_about(void **ctx)
 	m.data.critical.ns[STATE_RUNNABLE] = (uint64_t)(1100 * MS); /* no CPU to read them on */
 	assert_int_equal(made_judge(&m, FINDING_SLOW_PICKUP), 0);
 	m.data.critical.ns[STATE_RUNNABLE] = 0;
+	m.data.main.ns[STATE_RUNNABLE] = (uint64_t)(1100 * MS); /* likewise, though others of its threads ran */
+	assert_int_equal(made_judge(&m, FINDING_SLOW_PICKUP), 0);
+	m.data.main.ns[STATE_RUNNABLE] = 0;
 	blocked(&m, M_LOOP_BLOCKED_DISK_NS, 11, 100); /* nobody to read them */
 	assert_int_equal(made_judge(&m, FINDING_SLOW_PICKUP), 0);
 	assert_int_equal(made_judge(&m, FINDING_BLOCKED_LOOP), 1);
@@ -132,6 +135,52 @@ static void who_waits_for_a_cpu(void **ctx)
 	made_fini(&m);
 }
 
+/* `threads` compute on 2 CPUs all the time. */
+static void crowd(struct made *m, double threads, double main_waits_ms)
+{
+	made_init(m);
+	m->data.critical.ns[STATE_RUNNING] = (uint64_t)(SECONDS * 1000 * MS);
+	m->data.threads.ns[STATE_RUNNING] = (uint64_t)(fmin(threads, 2) * SECONDS * 1000 * MS);
+	m->data.threads.ns[STATE_RUNNABLE] = (uint64_t)(fmax(threads - 2, 0) * SECONDS * 1000 * MS);
+	m->data.main.ns[STATE_RUNNABLE] = (uint64_t)(main_waits_ms * MS);
+}
+
+static void threads_that_are_too_many(void **ctx)
+{
+	static const struct {
+		double threads, main_ms;
+		int wanted;
+	} cases[] = {{64, 10000, 1}, {8, 10000, 1}, {7.9, 10000, 0}, {2, 10000, 0}, {64, 250, 0}, {64, 0, 0}};
+	struct made m;
+
+	(void)ctx;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		crowd(&m, cases[i].threads, cases[i].main_ms);
+		assert_int_equal(made_judge(&m, FINDING_THREADS), cases[i].wanted);
+		if (cases[i].wanted)
+			assert_near(m.found[0].cost_s, cases[i].main_ms / 1000 * (1 - 2 / cases[i].threads));
+		made_fini(&m);
+	}
+	crowd(&m, 16, 10000);
+	memcpy(m.data.rivals[0].name, "node", 5);
+	m.data.rivals[0].ns = 1;
+	assert_int_equal(made_judge(&m, FINDING_THREADS), 1);
+	assert_non_null(strstr(m.found[0].evidence, "16 threads at a time could run on average, on 2 CPUs; the main thread waited for one for 10.0 s while"));
+	assert_non_null(strstr(m.found[0].evidence, "who ran instead: node 100 %"));
+	m.data.critical.ns[STATE_RUNNABLE] = (uint64_t)(9000 * MS); /* none of its threads ran */
+	assert_int_equal(made_judge(&m, FINDING_THREADS), 1);
+	assert_near(made_finding(&m, FINDING_THREADS)->cost_s, 14.0 / 16);
+	blocked(&m, M_LOOP_BLOCKED_LOCK_NS, 40, 100); /* by one that waits for a CPU itself */
+	assert_int_equal(made_judge(&m, FINDING_THREADS), 1);
+	assert_near(made_finding(&m, FINDING_THREADS)->cost_s, 5 * 14.0 / 16);
+	assert_int_equal(made_judge(&m, FINDING_BLOCKED_LOOP), 0);
+	m.in.cpus = 0; /* not known */
+	assert_int_equal(made_judge(&m, FINDING_THREADS), 0);
+	m.in.cpus = 8;
+	assert_int_equal(made_judge(&m, FINDING_THREADS), 0);
+	made_fini(&m);
+}
+
 static void threads_that_wait_for_the_interpreter(void **ctx)
 {
 	struct made m;
@@ -148,6 +197,11 @@ static void threads_that_wait_for_the_interpreter(void **ctx)
 	m.data.main.ns[STATE_LOCK] = (uint64_t)(1000 * MS); /* it is other threads that wait */
 	assert_int_equal(made_judge(&m, FINDING_LOCKS), 1);
 	assert_near(m.found[0].cost_s, 1);
+	made_values(made_peer(&m, "10.0.0.1:80", "", CLASS_HTTP), M_PICKUP_NS, 200, 8 * MS); /* for want of the interpreter */
+	m.data.peers[0].metrics.value[M_EXCHANGES] = 200;
+	assert_int_equal(made_judge(&m, FINDING_SLOW_PICKUP), 0);
+	m.data.main.ns[STATE_LOCK] = (uint64_t)(700 * MS); /* mostly not */
+	assert_int_equal(made_judge(&m, FINDING_SLOW_PICKUP), 1);
 	m.data.critical.ns[STATE_RUNNING] = (uint64_t)(20000 * MS);
 	assert_int_equal(made_judge(&m, FINDING_LOCKS), 0);
 	made_fini(&m);
@@ -291,6 +345,7 @@ int main(void)
 	        cmocka_unit_test(locks_of_collections_are_no_blocked_loop),
 	        cmocka_unit_test(answers_that_lie_about),
 	        cmocka_unit_test(who_waits_for_a_cpu),
+	        cmocka_unit_test(threads_that_are_too_many),
 	        cmocka_unit_test(threads_that_wait_for_the_interpreter),
 	        cmocka_unit_test(idle_pools_are_no_contention),
 	        cmocka_unit_test(locks_that_are_fought_for),

@@ -55,6 +55,11 @@ double own_value(const struct agent_data *a, enum metric_id m);
 double own_sum(const struct agent_data *a, enum metric_id m);
 double own_count(const struct agent_data *a, enum metric_id m);
 
+/* How many threads at a time ran or wanted to, on average, if that is too many for the machine's CPUs; else 0. */
+double crowd_of(const struct finding_input *in);
+/* How long the main thread waited for CPython's interpreter lock, ns, as far as its threads contend for that; 0: they don't. */
+double interpreter_ns(const struct finding_input *in);
+
 /* Peers that the agent calls: the addresses behind one name, port and class are one. */
 #define CALLEE_ADDRESSES 16
 struct callee {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Why it does not run: others, a quota, its own threads. */
+/* Why it does not run: others, a quota, its own threads, locks. */
 #include <string.h>
 
 #include "judge/find.h"
@@ -7,6 +7,7 @@
 #define STARVED_SHARE_MIN 0.05 /* of the time */
 #define THROTTLED_SHARE 0.5 /* of the wait: then it is the quota */
 #define RIVALS_TOLD 3
+#define CROWD_PER_CPU 4.0 /* threads that ran or wanted to, on average: from here on they are too many */
 
 /* CPython: a thread that wants the interpreter waits for this long, and then asks for it (sys.setswitchinterval()). */
 #define SWITCH_INTERVAL_LOW_NS 4.9e6
@@ -75,32 +76,77 @@ void find_starved(struct found *f)
 	found_add(f, &what);
 }
 
-/* Waits of threads for CPython's interpreter lock: of just its switch interval, again and again, while another one runs. */
-static bool gil_judge(struct found *f, double running)
+double crowd_of(const struct finding_input *in)
+{
+	const uint64_t *ns = in->data->threads.ns;
+	double crowd = (double)(ns[STATE_RUNNING] + ns[STATE_RUNNABLE]) / 1e9 / in->seconds;
+
+	return in->cpus > 0 && crowd >= CROWD_PER_CPU * in->cpus ? crowd : 0;
+}
+
+/*
+ * While the main thread waits for a CPU, others of the agent's threads run; or one of them holds a lock that its loop needs, and waits for a CPU itself.
+ * Were there as many threads as CPUs, it would wait in proportion.
+ */
+void find_threads(struct found *f)
 {
 	const struct agent_data *a = f->in->data;
-	double from, to, slow, sum, above, all;
-	struct finding what = {.id = FINDING_LOCKS};
+	double crowd = crowd_of(f->in), behind = (double)a->main.ns[STATE_RUNNABLE] - (double)a->critical.ns[STATE_RUNNABLE];
+	double locked = fmax(0, own_sum(a, M_LOOP_BLOCKED_LOCK_NS) - own_sum(a, M_GC_PAUSE_NS));
+	struct finding what = {.id = FINDING_THREADS};
+	char rivals[128];
 
-	sum = own_from(a, M_WAIT_LOCK_NS, SWITCH_INTERVAL_LOW_NS, &from);
-	above = own_from(a, M_WAIT_LOCK_NS, SWITCH_INTERVAL_HIGH_NS, &to);
-	own_from(a, M_WAIT_LOCK_NS, 1e6, &slow);
-	from -= to;
-	sum -= above;
-	if (from < GIL_WAITS_MIN || from < GIL_PER_S * f->in->seconds || from < GIL_SHARE * slow)
-		return false;
-	/* Its other waits for locks of this size are in the same queue. */
-	what.cost_s =
-	        a_minute(f->in, fmin(own_from(a, M_WAIT_LOCK_NS, 0, &all) - own_from(a, M_WAIT_LOCK_NS, GIL_QUEUE_NS, &to),
-	                                (double)a->main.ns[STATE_LOCK]));
+	if (!(crowd > 0))
+		return;
+	what.cost_s = a_minute(f->in, (fmax(behind, 0) + locked) * (1 - f->in->cpus / crowd));
 	if (what.cost_s < COST_TOLD_S)
+		return;
+	what.severity = severity_of_cost(&what);
+	rivals_text(a, rivals, sizeof(rivals));
+	evidence(&what,
+	        "%.0f threads at a time could run on average, on %d CPUs; the main thread waited for one for %s while others "
+	        "of them ran, and its loop %s for locks%s%s",
+	        crowd, f->in->cpus, ns_text(fmax(behind, 0)), ns_text(locked), rivals[0] ? "; who ran instead: " : "", rivals);
+	found_add(f, &what);
+}
+
+/* Waits of threads for CPython's interpreter lock: of just its switch interval, again and again, while another one runs. Their sum and number. */
+static bool interpreter_waits(const struct finding_input *in, double *ret_sum, double *ret_count)
+{
+	double above, slow, longer;
+
+	*ret_sum = own_from(in->data, M_WAIT_LOCK_NS, SWITCH_INTERVAL_LOW_NS, ret_count);
+	above = own_from(in->data, M_WAIT_LOCK_NS, SWITCH_INTERVAL_HIGH_NS, &longer);
+	own_from(in->data, M_WAIT_LOCK_NS, 1e6, &slow);
+	*ret_sum -= above;
+	*ret_count -= longer;
+	return *ret_count >= GIL_WAITS_MIN && *ret_count >= GIL_PER_S * in->seconds && *ret_count >= GIL_SHARE * slow;
+}
+
+double interpreter_ns(const struct finding_input *in)
+{
+	const struct agent_data *a = in->data;
+	double sum, count;
+
+	if (!interpreter_waits(in, &sum, &count))
+		return 0;
+	/* Its other waits for locks of this size are in the same queue. */
+	return fmin(own_from(a, M_WAIT_LOCK_NS, 0, &count) - own_from(a, M_WAIT_LOCK_NS, GIL_QUEUE_NS, &count), (double)a->main.ns[STATE_LOCK]);
+}
+
+static bool gil_judge(struct found *f, double running)
+{
+	double sum, count;
+	struct finding what = {.id = FINDING_LOCKS, .cost_s = a_minute(f->in, interpreter_ns(f->in))};
+
+	if (what.cost_s < COST_TOLD_S || !interpreter_waits(f->in, &sum, &count))
 		return false;
 	what.severity = severity_of_cost(&what);
 	subject(&what, "Python's interpreter lock (GIL)");
 	evidence(&what,
 	        "%s waits a second lasted for just about the 5 ms after which a thread asks for the interpreter, %s in all; "
 	        "the main thread waited for locks during %s; some thread ran during %.0f %% of the time",
-	        rate_text(from / f->in->seconds), ns_text(sum), ns_text((double)a->main.ns[STATE_LOCK]), running * 100);
+	        rate_text(count / f->in->seconds), ns_text(sum), ns_text((double)f->in->data->main.ns[STATE_LOCK]), running * 100);
 	found_add(f, &what);
 	return true;
 }

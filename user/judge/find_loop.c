@@ -27,17 +27,18 @@ static const struct {
 };
 
 /* What blocked the loops of the agent, its tools aside: all, and the worst kind of it. */
-static double blocked(const struct agent_data *a, double *ret_times, double *ret_worst, size_t *ret_kind)
+static double blocked(const struct finding_input *in, double *ret_times, double *ret_worst, size_t *ret_kind)
 {
+	const struct agent_data *a = in->data;
 	double sum = 0;
 
 	*ret_times = *ret_worst = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		double times, ns = own_from(a, kinds[i].metric, BLOCKED_MIN_NS, &times), left = ns;
 
-		if (kinds[i].metric ==
-		        M_LOOP_BLOCKED_LOCK_NS) /* V8 waits for the threads that help it collect: a finding of its own */
-			left = fmax(0, ns - own_sum(a, M_GC_PAUSE_NS));
+		/* V8 waits for the threads that help it collect, or who holds the lock waits for a CPU: findings of their own */
+		if (kinds[i].metric == M_LOOP_BLOCKED_LOCK_NS)
+			left = crowd_of(in) > 0 ? 0 : fmax(0, ns - own_sum(a, M_GC_PAUSE_NS));
 		if (left < ns)
 			times *= left / ns;
 		ns = left;
@@ -53,9 +54,8 @@ static double blocked(const struct agent_data *a, double *ret_times, double *ret
 
 void find_blocked_loop(struct found *f)
 {
-	const struct agent_data *a = f->in->data;
 	size_t kind = 0;
-	double times, worst, ns = blocked(a, &times, &worst, &kind);
+	double times, worst, ns = blocked(f->in, &times, &worst, &kind);
 	struct finding what = {.id = FINDING_BLOCKED_LOOP, .cost_s = a_minute(f->in, ns)};
 
 	if (times < BLOCKED_TIMES_MIN || what.cost_s < COST_TOLD_S)
@@ -86,8 +86,9 @@ static void pickup_judge(struct found *f, const struct callee *c)
 	what.cost_s = a_minute(f->in, sum / late * fmin(late, fmax(exchanges, 1))) / callee_parallel(a, c);
 	if (what.cost_s < COST_TOLD_S)
 		return;
-	/* Late for want of a CPU, or since its loop was blocked: those are findings of their own. */
-	if ((double)a->critical.ns[STATE_RUNNABLE] > sum / 2 || blocked(a, &times, &worst, &kind) > sum / 2)
+	/* Late for want of a CPU or of the interpreter, or since its loop was blocked: those are findings of their own. */
+	if (crowd_of(f->in) > 0 || (double)a->main.ns[STATE_RUNNABLE] > sum / 2 || (double)a->critical.ns[STATE_RUNNABLE] > sum / 2 ||
+	        interpreter_ns(f->in) > sum / 2 || blocked(f->in, &times, &worst, &kind) > sum / 2)
 		return;
 	what.severity = severity_of_cost(&what);
 	callee_subject(c, &what);

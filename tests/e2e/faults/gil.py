@@ -6,7 +6,8 @@ import threading
 
 import lib
 
-CALLS = 400
+CALLS = 1000
+COMPUTES = "while True: sum(range(1000))"
 stop = threading.Event()
 
 
@@ -19,16 +20,14 @@ def work():
     connection = lib.Connection()
     if lib.FAULTY:
         threading.Thread(target=compute).start()
-    else:
-        other = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
     for _ in range(CALLS):
-        connection.call(ms=5)
-    if lib.FAULTY:
-        stop.set()
-    else:
-        other.kill()
-        other.wait()
+        connection.call()
+    stop.set()
     return CALLS
 
 
+other = None if lib.FAULTY else subprocess.Popen([sys.executable, "-c", COMPUTES])
 lib.run(work)
+if other:
+    other.kill()
+    other.wait()
