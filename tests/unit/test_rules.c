@@ -155,6 +155,7 @@ static void window_compare(double over_s, double interval_s, unsigned seed)
 	static struct metric_set sets[STEPS];
 	static struct ledger ledgers[STEPS];
 	static double starts[STEPS + 1];
+	struct window_time time = { .over_s = over_s, .first = 1, .next = 1 };
 	struct window_plan plan;
 	struct window *w;
 	struct window_sum sum = { 0 };
@@ -162,7 +163,7 @@ static void window_compare(double over_s, double interval_s, unsigned seed)
 
 	assert_non_null(e);
 	window_plan_init(&plan, e, over_s);
-	w = window_new(&plan, NULL);
+	w = window_new(&plan);
 	memset(sets, 0, sizeof(sets));
 	memset(ledgers, 0, sizeof(ledgers));
 	starts[0] = 100;
@@ -179,9 +180,10 @@ static void window_compare(double over_s, double interval_s, unsigned seed)
 		sets[i].value[M_OUTSTANDING_MAX] = (uint64_t)rand_r(&seed) % 1000;
 		sets[i].value[M_RSS_BYTES] = (uint64_t)rand_r(&seed);
 		ledgers[i].ns[STATE_IDLE] = (uint64_t)rand_r(&seed);
-		assert_int_equal(window_interval(w, starts[i], starts[i + 1], starts[i + 1] - starts[i]), 0);
-		assert_int_equal(window_add(w, &sets[i], true, &ledgers[i], NULL, NULL), 0);
-		assert_int_equal(window_sum(w, &sum), 0);
+		assert_int_equal(window_time_interval(&time, starts[i], starts[i + 1], starts[i + 1] - starts[i]), 0);
+		window_expire(w, &time);
+		assert_int_equal(window_add(w, &time, &sets[i], true, (const struct ledger *const[3]){ &ledgers[i] }), 0);
+		assert_int_equal(window_sum(w, &time, true, &sum), 0);
 		/* as far back as it says */
 		for (seconds = 0; from >= 0 && seconds < sum.seconds - 1e-6; from--)
 			seconds += starts[from + 1] - starts[from];

@@ -60,6 +60,12 @@ bool expression_uses_share(const struct expression *e);
 bool expression_spans(const struct expression *e);
 /* Whether its value changes only when something happens: it reads no rate, no age and no gauge. */
 bool expression_events(const struct expression *e);
+/* Whether it reads a gauge or peak. */
+bool expression_reads_gauge(const struct expression *e);
+/* Whether it has no value unless a histogram that it reads has one. */
+bool expression_needs_values(const struct expression *e);
+/* Whether all it reads of histograms is how many values they have and their sum. */
+bool expression_sums(const struct expression *e);
 /* Whether it is just a percentile of a histogram: which one, and at which share (0..1). */
 bool expression_quantile(const struct expression *e, enum metric_id *ret_metric, double *ret_quantile);
 /* The probes without which it has no value: 1 << PROBE_x. */

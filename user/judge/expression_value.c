@@ -44,12 +44,32 @@ bool expression_spans(const struct expression *e)
 	return e->spans;
 }
 
-bool expression_events(const struct expression *e)
+static bool has_step(const struct expression *e, enum op first, enum op last)
 {
 	for (int i = 0; i < e->steps_len; i++)
-		if (e->steps[i].op == OP_RATE || e->steps[i].op == OP_AGE || e->steps[i].op == OP_LAST)
-			return false;
-	return !e->spans;
+		if (e->steps[i].op >= first && e->steps[i].op <= last)
+			return true;
+	return false;
+}
+
+bool expression_events(const struct expression *e)
+{
+	return !e->spans && !has_step(e, OP_RATE, OP_RATE) && !has_step(e, OP_AGE, OP_AGE) && !expression_reads_gauge(e);
+}
+
+bool expression_reads_gauge(const struct expression *e)
+{
+	return has_step(e, OP_LAST, OP_LAST);
+}
+
+bool expression_needs_values(const struct expression *e)
+{
+	return has_step(e, OP_QUANTILE, OP_MIN);
+}
+
+bool expression_sums(const struct expression *e)
+{
+	return !has_step(e, OP_QUANTILE, OP_QUANTILE) && !has_step(e, OP_MAX, OP_MIN);
 }
 
 bool expression_quantile(const struct expression *e, enum metric_id *ret_metric, double *ret_quantile)

@@ -13,9 +13,6 @@
 #include "judge/rule_watch_parts.h"
 #include "lib/util.h"
 
-#define NEARLY 0.9 /* of the span must have been watched for what is of a span */
-#define SLACK_S 1e-6 /* times are sums of floating-point numbers */
-
 /* ---- groups ---- */
 
 static bool same_text(const char *a, const char *b)
@@ -31,8 +28,11 @@ bool rule_group_same(const struct group *a, const struct group *b)
 
 static void groups_free(struct group *g, int len)
 {
-	for (int i = 0; i < len; i++)
+	for (int i = 0; i < len; i++) {
 		free(g[i].rules);
+		free(g[i].marks);
+		free(g[i].quantiles);
+	}
 	free(g);
 }
 
@@ -54,35 +54,24 @@ static struct group *groups_new(const struct rules *rules, int *ret_len)
 		if (i == len) {
 			len++;
 			g->rules = calloc((size_t)rules->len, sizeof(*g->rules));
-			if (!g->rules) {
+			g->marks = calloc((size_t)rules->len, sizeof(*g->marks));
+			g->quantiles = calloc((size_t)rules->len, sizeof(*g->quantiles));
+			if (!g->rules || !g->marks || !g->quantiles) {
 				groups_free(groups, len);
 				return NULL;
 			}
 		}
 		g->rules[g->rules_len++] = r;
 		g->events = (g->rules_len == 1 || g->events) && expression_events(rule->value);
+		g->values = (g->rules_len == 1 || g->values) && expression_needs_values(rule->value);
 	}
+	for (int i = 0; groups && i < len; i++)
+		group_marks_init(&groups[i], rules);
 	*ret_len = len;
 	return groups;
 }
 
 /* ---- life ---- */
-
-static void subject_free(struct agent_group *g, struct subject_watch *s)
-{
-	HASH_DEL(g->subjects, s);
-	window_free(s->window);
-	free(s);
-}
-
-static void agent_group_fini(struct agent_group *g)
-{
-	struct subject_watch *s, *next;
-
-	HASH_ITER(hh, g->subjects, s, next)
-		subject_free(g, s);
-	window_free(g->clock);
-}
 
 static void agent_free(struct rule_watch *w, struct agent_watch *a)
 {
@@ -108,12 +97,17 @@ struct rule_watch *rule_watch_new(const struct rules *rules, rule_event_fn fn, v
 		rule_watch_free(w);
 		return NULL;
 	}
+	for (int r = 0; r < rules->len; r++)
+		w->status[r].worst = NAN;
+	rule_watch_values(w, NULL);
 	return w;
 }
 
 void rule_watch_values(struct rule_watch *w, rule_value_fn fn)
 {
 	w->value_fn = fn;
+	for (int i = 0; i < w->groups_len; i++)
+		group_marks_set(w, &w->groups[i]);
 }
 
 void rule_watch_free(struct rule_watch *w)
@@ -150,54 +144,29 @@ void rule_watch_probes(struct rule_watch *w, const struct header_data *h)
 static struct agent_watch *agent_new(struct rule_watch *w, const struct agent_info *info, double first_s)
 {
 	struct agent_watch *a = calloc(1, sizeof(*a) + (size_t)w->groups_len * sizeof(a->groups[0]));
+	int err;
 
 	if (!a)
 		return NULL;
 	a->id = info->id;
 	a->first_s = a->end_s = first_s;
 	a->name = strdup(info->name);
-	for (int i = 0; i < w->groups_len; i++) {
+	err = a->name ? 0 : -ENOMEM;
+	for (int i = 0; i < w->groups_len && !err; i++) {
 		struct group *g = &w->groups[i];
 
 		a->groups[i].wanted = !g->agent || !fnmatch(g->agent, info->name, 0);
+		if (a->groups[i].wanted)
+			err = agent_group_time(a->groups, i, g->plan.over_s, w->intervals);
 		for (int r = 0; a->groups[i].wanted && r < g->rules_len; r++)
 			w->status[g->rules[r]].agent_seen = true;
 	}
 	HASH_ADD_INT(w->agents, id, a);
-	if (!a->name) {
+	if (err) {
 		agent_free(w, a);
 		return NULL;
 	}
 	return a;
-}
-
-/* The watch of a subject, *ret; NULL: there are too many. 0 or -ENOMEM. */
-static int subject_find(struct rule_watch *w, const struct group *g, struct agent_group *ag, const char *name, struct subject_watch **ret)
-{
-	struct subject_watch *s;
-
-	HASH_FIND_STR(ag->subjects, name, s);
-	*ret = s;
-	if (s)
-		return 0;
-	if (HASH_COUNT(ag->subjects) >= RULE_SUBJECTS_MAX) {
-		w->unjudged++;
-		return 0;
-	}
-	s = calloc(1, sizeof(*s) + (size_t)g->rules_len * sizeof(s->tracks[0]));
-	if (!s)
-		return -ENOMEM;
-	snprintf(s->name, sizeof(s->name), "%s", name);
-	s->window = window_new(&g->plan, ag->clock);
-	if (!s->window) {
-		free(s);
-		return -ENOMEM;
-	}
-	HASH_ADD_STR(ag->subjects, name, s);
-	for (int r = 0; r < g->rules_len; r++)
-		w->status[g->rules[r]].subject_seen = true;
-	*ret = s;
-	return 0;
 }
 
 /* ---- events ---- */
@@ -228,193 +197,54 @@ static int subject_clear(struct rule_watch *w, const struct group *g, const stru
 
 static int agent_end(struct rule_watch *w, struct agent_watch *a, double at_s)
 {
-	struct subject_watch *s, *next;
 	int err = 0;
 
 	for (int i = 0; i < w->groups_len; i++)
-		HASH_ITER(hh, a->groups[i].subjects, s, next)
-			err = err ? err : subject_clear(w, &w->groups[i], a, s, at_s);
+		for (int n = 0; n < a->groups[i].heads_len && !err; n++)
+			err = subject_clear(w, &w->groups[i], a, a->groups[i].heads[n].watch, at_s);
 	agent_free(w, a);
 	return err;
 }
 
-/* ---- figures ---- */
+/* ---- intervals ---- */
 
-static bool peer_matches(const struct group *g, const struct peer_data *p)
+static int group_judge(struct rule_watch *w, const struct turn *t, struct agent_group *ag)
 {
-	if (g->each == EACH_CLASS)
-		return !p->server && p->class == g->class;
-	return !fnmatch(g->peer, p->peer, 0) || (*p->name && !fnmatch(g->peer, p->name, 0));
-}
-
-static void peer_name(const struct group *g, const struct peer_data *p, char buf[SUBJECT_LEN])
-{
-	if (g->each == EACH_CLASS)
-		snprintf(buf, SUBJECT_LEN, "%s", class_infos[g->class].name);
-	else
-		snprintf(buf, SUBJECT_LEN, *p->name ? "%.90s (%.60s)" : "%.0s%.150s", p->name, p->peer);
-	text_sanitize(buf);
-}
-
-static int subject_add(struct rule_watch *w, struct agent_group *ag, const struct group *g, const char *name, const struct interval_data *i, double seconds, const struct metric_set *m, bool gauges,
-		       const struct ledger *const ledgers[3])
-{
-	struct subject_watch *s;
-	int err = subject_find(w, g, ag, name, &s);
-
-	if (err || !s)
-		return err;
-	if (!s->fed)
-		err = window_interval(s->window, i->start_s, i->end_s, seconds);
-	s->fed = true;
-	return err ? err : window_add(s->window, m, gauges, ledgers[0], ledgers[1], ledgers[2]);
-}
-
-static int group_add(struct rule_watch *w, struct agent_group *ag, const struct group *g, const struct interval_data *i, const struct agent_data *d)
-{
-	const struct ledger *none[3] = { NULL }, *own[3] = { &d->main, &d->threads, &d->critical };
-	char name[SUBJECT_LEN];
 	int err = 0;
 
-	if (g->each == EACH_AGENT)
-		return subject_add(w, ag, g, "", i, d->observed_s, &d->metrics, d->alive, own);
-	for (int n = 0; n < d->peers_len && g->each != EACH_TOOL && !err; n++) {
-		if (!peer_matches(g, &d->peers[n]))
-			continue;
-		peer_name(g, &d->peers[n], name);
-		err = subject_add(w, ag, g, name, i, d->observed_s, &d->peers[n].metrics, false, none);
-	}
-	for (int n = 0; n < d->tools_len && g->each == EACH_TOOL && !err; n++) {
-		const struct ledger *main[3] = { &d->tools[n].main };
+	for (int n = 0; n < ag->heads_len && !err;) {
+		struct subject_head *h = &ag->heads[n];
+		bool changed = h->fed || h->anew;
 
-		if (fnmatch(g->tool, d->tools[n].name, 0))
-			continue;
-		snprintf(name, sizeof(name), "%.150s", d->tools[n].name);
-		err = subject_add(w, ag, g, text_sanitize(name), i, d->observed_s, &d->tools[n].metrics, false, main);
+		if (!h->fed && h->oldest < t->time->first) {
+			changed = window_expire(h->watch->window, t->time);
+			h->oldest = window_oldest(h->watch->window);
+		}
+		h->fed = h->anew = false;
+		if (changed || h->busy || !t->group->events)
+			err = subject_turn(w, t, h, changed);
+		if (!err && h->oldest == UINT64_MAX) { /* nothing of it is left in the span */
+			err = subject_clear(w, t->group, t->agent, h->watch, t->interval->end_s);
+			subject_remove(ag, n);
+		} else {
+			n++;
+		}
 	}
-	if (!err && !ag->clock)
-		ag->clock = window_new(&g->plan, NULL);
-	if (!err)
-		err = ag->clock ? window_interval(ag->clock, i->start_s, i->end_s, d->observed_s) : -ENOMEM;
 	return err;
 }
 
-/* ---- verdicts ---- */
-
-static bool beyond(const struct rule *r, double value, double limit)
+static int group_interval(struct rule_watch *w, struct agent_watch *a, int group, const struct interval_data *i, const struct agent_data *d, double age_s)
 {
-	switch (r->comparison) {
-	case RULE_ABOVE:
-		return value > limit;
-	case RULE_AT_LEAST:
-		return value >= limit;
-	case RULE_BELOW:
-		return value < limit;
-	default:
-		return value <= limit;
-	}
-}
-
-/* The rule's value of the sum at hand, or NAN; *ret_good: a verdict may rest on it. */
-static double rule_value(struct rule_watch *w, int rule, const struct window_sum *sum, double age_s, double interval_s, bool *ret_good)
-{
-	const struct rule *r = &w->rules->at[rule];
-	struct status *status = &w->status[rule];
-	const struct subject of = { .metrics = &sum->view, .main = &sum->ledgers[0], .threads = &sum->ledgers[1], .critical = &sum->ledgers[2],
-				    .seconds = sum->seconds, .age_s = age_s };
-	/* Intervals need not divide the span: a window may be short by half of one. */
-	double full = fmin(NEARLY * r->over_s, r->over_s - 0.55 * interval_s);
-	uint64_t support;
-	double value;
-
-	*ret_good = false;
-	if (w->missing & expression_probes(r->value))
-		return NAN;
-	for (int m = 0; m < METRIC_IDS && !sum->gauges; m++)
-		if ((metric_infos[m].type == METRIC_GAUGE || metric_infos[m].type == METRIC_PEAK) && expression_uses(r->value, (enum metric_id)m))
-			return NAN;
-	if (expression_spans(r->value) && sum->seconds < full) {
-		status->short_seen = true;
-		status->watched_s = fmax(status->watched_s, sum->seconds);
-		return NAN;
-	}
-	value = expression_value(r->value, &of, &support);
-	if (support != UINT64_MAX && support > status->support)
-		status->support = support;
-	*ret_good = !isnan(value) && support >= r->at_least;
-	status->had = status->had || *ret_good;
-	return value;
-}
-
-static int rule_judge(struct rule_watch *w, int rule, const struct agent_watch *a, struct subject_watch *s, struct track *t, const struct interval_data *i)
-{
-	const struct rule *r = &w->rules->at[rule];
-	bool good = t->good, above = r->comparison == RULE_ABOVE || r->comparison == RULE_AT_LEAST;
-	double value = t->now;
-	int err = good && w->value_fn ? w->value_fn(w->ctx, rule, a->id, s->name, i->end_s, value) : 0;
-
-	if (err)
-		return err;
-	if (t->holding && !isnan(value))
-		t->worst = above ? fmax(t->worst, value) : fmin(t->worst, value);
-	if (t->raised) {
-		if (!isnan(value) && beyond(r, value, r->clear))
-			return 0;
-		t->raised = t->holding = false;
-		return rule_event_tell(w, w->fn, w->ctx, RULE_CLEARED, rule, a, s, t, i->end_s, value);
-	}
-	if (!good || !beyond(r, value, r->limit)) {
-		t->holding = false;
-		return 0;
-	}
-	if (!t->holding) {
-		t->holding = true;
-		t->since_s = i->start_s;
-		t->worst = value;
-	}
-	t->raised = i->end_s - t->since_s >= r->for_s - SLACK_S;
-	return t->raised ? rule_event_tell(w, w->fn, w->ctx, RULE_RAISED, rule, a, s, t, i->end_s, value) : 0;
-}
-
-/* What its rules' values are now. 0 or -ENOMEM. */
-static int subject_values(struct rule_watch *w, const struct group *g, struct subject_watch *s, double age_s, double interval_s)
-{
-	uint64_t changes = window_changes(s->window);
-	int err;
-
-	if (g->events && changes == s->changes)
-		return 0;
-	err = window_sum(s->window, &w->sum);
-	if (err)
-		return err;
-	s->changes = changes;
-	s->added = w->sum.added;
-	for (int r = 0; r < g->rules_len; r++)
-		s->tracks[r].now = rule_value(w, g->rules[r], &w->sum, age_s, interval_s, &s->tracks[r].good);
-	return 0;
-}
-
-static int group_judge(struct rule_watch *w, struct agent_watch *a, struct agent_group *ag, const struct group *g, const struct interval_data *i, const struct agent_data *d, double age_s)
-{
-	struct subject_watch *s, *next;
+	struct agent_group *ag = &a->groups[group];
+	const struct turn turn = { .interval = i, .agent = a, .group = &w->groups[group], .time = &ag->time->time, .age_s = age_s };
 	int err = 0;
 
-	HASH_ITER(hh, ag->subjects, s, next) {
-		if (!s->fed) /* it did nothing */
-			err = window_interval(s->window, i->start_s, i->end_s, d->observed_s);
-		s->fed = false;
-		if (!err)
-			err = subject_values(w, g, s, age_s, i->end_s - i->start_s);
-		for (int r = 0; r < g->rules_len && !err; r++)
-			err = rule_judge(w, g->rules[r], a, s, &s->tracks[r], i);
-		if (!err && !s->added) { /* nothing of it is left in the span */
-			err = subject_clear(w, g, a, s, i->end_s);
-			subject_free(ag, s);
-		}
-		if (err)
-			return err;
-	}
-	return 0;
+	if (ag->time->interval != w->intervals)
+		err = window_time_interval(&ag->time->time, i->start_s, i->end_s, d->observed_s);
+	ag->time->interval = w->intervals;
+	if (!err)
+		err = group_feed(w, &w->groups[group], ag, d);
+	return err ? err : group_judge(w, &turn, ag);
 }
 
 static int agent_interval(struct rule_watch *w, const struct interval_data *i, const struct agent_data *d, const struct agent_info *info)
@@ -433,13 +263,9 @@ static int agent_interval(struct rule_watch *w, const struct interval_data *i, c
 	age_s = d->alive ? i->end_s - a->first_s : a->end_s - a->first_s + d->observed_s;
 	a->end_s = i->end_s;
 	a->seen = true;
-	for (int n = 0; n < w->groups_len && !err; n++) {
-		if (!a->groups[n].wanted)
-			continue;
-		err = group_add(w, &a->groups[n], &w->groups[n], i, d);
-		if (!err)
-			err = group_judge(w, a, &a->groups[n], &w->groups[n], i, d, age_s);
-	}
+	for (int n = 0; n < w->groups_len && !err; n++)
+		if (a->groups[n].wanted)
+			err = group_interval(w, a, n, i, d, age_s);
 	return err || d->alive ? err : agent_end(w, a, i->end_s);
 }
 
@@ -450,6 +276,7 @@ int rule_watch_interval(struct rule_watch *w, const struct interval_data *i)
 
 	if (i->header)
 		rule_watch_probes(w, i->header);
+	w->intervals++;
 	for (int n = 0; n < i->agents_len && !err; n++)
 		err = agent_interval(w, i, i->agents[n], i->infos[n]);
 	HASH_ITER(hh, w->agents, a, next) {

@@ -22,57 +22,53 @@ static int rule_number(const struct rules *rules, const struct rule *r)
 }
 
 /* For each subject of `from` one with the tracks of `to`, in its `moved`. 0 or -ENOMEM. */
-static int subjects_prepare(struct agent_group *ag, const struct rule_watch *w, const struct group *from, const struct rules *rules, const struct group *to)
+static int subjects_prepare(struct agent_group *into, struct agent_group *ag, const struct rule_watch *w, const struct group *from, const struct rules *rules, const struct group *to)
 {
-	struct subject_watch *s, *next;
+	for (int n = 0; n < ag->heads_len; n++) {
+		struct subject_watch *s = ag->heads[n].watch;
 
-	HASH_ITER(hh, ag->subjects, s, next) {
-		s->moved = calloc(1, sizeof(*s) + (size_t)to->rules_len * sizeof(s->tracks[0]));
+		s->moved = subject_new(to, s->name);
 		if (!s->moved)
 			return -ENOMEM;
-		memcpy(s->moved->name, s->name, sizeof(s->name));
-		s->moved->changes = s->changes - 1; /* values anew */
 		for (int t = 0; t < to->rules_len; t++)
 			for (int f = 0; f < from->rules_len; f++)
 				if (rule_same(&rules->at[to->rules[t]], &w->rules->at[from->rules[f]]))
 					s->moved->tracks[t] = s->tracks[f];
 	}
-	return 0;
+	into->heads = calloc((size_t)ag->heads_len + 1, sizeof(*into->heads)); /* so that appending needs none */
+	into->heads_cap = ag->heads_len + 1;
+	return into->heads ? 0 : -ENOMEM;
 }
 
-static void subjects_move(struct agent_group *into, struct agent_group *ag, const struct group *to)
+static void subjects_move(struct agent_group *into, struct agent_group *ag)
 {
-	struct subject_watch *s, *next;
+	for (int n = 0; n < ag->heads_len; n++) {
+		struct subject_watch *s = ag->heads[n].watch;
 
-	HASH_ITER(hh, ag->subjects, s, next) {
-		struct subject_watch *n = s->moved;
-
-		n->window = s->window;
-		window_plan_moved(n->window, &to->plan);
-		s->window = NULL;
+		window_move(s->moved->window, s->window);
+		subject_append(into, s->moved);
+		into->heads[n].anew = into->heads[n].busy = true;
 		s->moved = NULL;
-		HASH_ADD_STR(into->subjects, name, n);
 	}
-	into->clock = ag->clock;
-	ag->clock = NULL;
-	if (into->clock)
-		window_plan_moved(into->clock, &to->plan);
+	into->time = ag->time;
+	if (into->time)
+		into->time->users++;
 }
 
-static void moves_undo(struct rule_watch *w)
+static void moves_undo(struct rule_watch *w, const struct rule_watch *to)
 {
-	struct subject_watch *s, *s_next;
 	struct agent_watch *a, *next;
 
 	HASH_ITER(hh, w->agents, a, next) {
+		for (int i = 0; a->moved && i < to->groups_len; i++)
+			agent_group_fini(&a->moved->groups[i]);
 		free(a->moved);
 		a->moved = NULL;
-		for (int i = 0; i < w->groups_len; i++) {
-			HASH_ITER(hh, a->groups[i].subjects, s, s_next) {
-				free(s->moved);
-				s->moved = NULL;
+		for (int i = 0; i < w->groups_len; i++)
+			for (int n = 0; n < a->groups[i].heads_len; n++) {
+				subject_free(a->groups[i].heads[n].watch->moved);
+				a->groups[i].heads[n].watch->moved = NULL;
 			}
-		}
 	}
 }
 
@@ -93,10 +89,15 @@ static int moves_prepare(struct rule_watch *w, const struct rule_watch *to)
 		a->moved = calloc(1, sizeof(*a) + (size_t)to->groups_len * sizeof(a->groups[0]));
 		if (!a->moved)
 			return -ENOMEM;
-		for (int i = 0; i < w->groups_len; i++) {
-			int n = group_number(to->groups, to->groups_len, &w->groups[i]);
-			int err = n >= 0 ? subjects_prepare(&a->groups[i], w, &w->groups[i], to->rules, &to->groups[n]) : 0;
+		for (int i = 0; i < to->groups_len; i++) {
+			const struct group *g = &to->groups[i];
+			int from = group_number(w->groups, w->groups_len, g), err = 0;
 
+			a->moved->groups[i].wanted = !g->agent || !fnmatch(g->agent, a->name, 0);
+			if (from >= 0)
+				err = subjects_prepare(&a->moved->groups[i], &a->groups[from], w, &w->groups[from], to->rules, g);
+			else if (a->moved->groups[i].wanted)
+				err = agent_group_time(a->moved->groups, i, g->plan.over_s, w->intervals);
 			if (err)
 				return err;
 		}
@@ -118,11 +119,10 @@ static void agent_move(struct rule_watch *w, struct rule_watch *to, struct agent
 		struct group *g = &to->groups[i];
 		int from = group_number(w->groups, w->groups_len, g);
 
-		n->groups[i].wanted = !g->agent || !fnmatch(g->agent, n->name, 0);
 		for (int r = 0; n->groups[i].wanted && r < g->rules_len; r++)
 			to->status[g->rules[r]].agent_seen = true;
 		if (from >= 0)
-			subjects_move(&n->groups[i], &a->groups[from], g);
+			subjects_move(&n->groups[i], &a->groups[from]);
 	}
 	HASH_ADD_INT(to->agents, id, n);
 }
@@ -130,7 +130,6 @@ static void agent_move(struct rule_watch *w, struct rule_watch *to, struct agent
 /* Tells what ends with the old rules. */
 static int gone_tell(struct rule_watch *w, const struct rules *rules)
 {
-	struct subject_watch *s, *s_next;
 	struct agent_watch *a, *next;
 	int err = 0;
 
@@ -138,10 +137,13 @@ static int gone_tell(struct rule_watch *w, const struct rules *rules)
 		for (int i = 0; i < w->groups_len; i++) {
 			const struct group *g = &w->groups[i];
 
-			HASH_ITER(hh, a->groups[i].subjects, s, s_next)
+			for (int n = 0; n < a->groups[i].heads_len; n++) {
+				const struct subject_watch *s = a->groups[i].heads[n].watch;
+
 				for (int r = 0; r < g->rules_len && !err; r++)
 					if (s->tracks[r].raised && rule_number(rules, &w->rules->at[g->rules[r]]) < 0)
 						err = rule_event_tell(w, w->fn, w->ctx, RULE_CLEARED, g->rules[r], a, s, &s->tracks[r], a->end_s, NAN);
+			}
 		}
 	}
 	return err;
@@ -154,7 +156,8 @@ int rule_watch_rules(struct rule_watch *w, const struct rules *rules)
 	int err = to ? moves_prepare(w, to) : -ENOMEM;
 
 	if (err) {
-		moves_undo(w);
+		if (to)
+			moves_undo(w, to);
 		rule_watch_free(to);
 		return err;
 	}
@@ -165,13 +168,14 @@ int rule_watch_rules(struct rule_watch *w, const struct rules *rules)
 		if (n >= 0)
 			to->status[n] = w->status[r];
 	}
+	rule_watch_values(to, w->value_fn);
 	HASH_ITER(hh, w->agents, a, next)
 		agent_move(w, to, a);
-	to->value_fn = w->value_fn;
+	to->intervals = w->intervals;
 	to->missing = w->missing;
 	memcpy(to->missing_why, w->missing_why, sizeof(to->missing_why));
 	to->unjudged = w->unjudged;
-	moves_undo(w); /* subjects of groups that are no more */
+	moves_undo(w, to); /* subjects of groups that are no more */
 	old = *w;
 	*w = *to;
 	*to = old;
@@ -183,16 +187,18 @@ int rule_watch_rules(struct rule_watch *w, const struct rules *rules)
 
 int rule_watch_raised(const struct rule_watch *w, rule_event_fn fn, void *ctx)
 {
-	struct subject_watch *s, *s_next;
 	struct agent_watch *a, *next;
 	int err = 0;
 
 	HASH_ITER(hh, w->agents, a, next) {
 		for (int i = 0; i < w->groups_len; i++) {
-			HASH_ITER(hh, a->groups[i].subjects, s, s_next)
+			for (int n = 0; n < a->groups[i].heads_len; n++) {
+				const struct subject_watch *s = a->groups[i].heads[n].watch;
+
 				for (int r = 0; r < w->groups[i].rules_len && !err; r++)
 					if (s->tracks[r].raised)
 						err = rule_event_tell(w, fn, ctx, RULE_RAISED, w->groups[i].rules[r], a, s, &s->tracks[r], a->end_s, s->tracks[r].now);
+			}
 		}
 	}
 	return err;
@@ -248,19 +254,26 @@ uint64_t rule_watch_unjudged(const struct rule_watch *w)
 	return w->unjudged;
 }
 
+static size_t agent_group_bytes(const struct agent_group *ag, const struct group *g)
+{
+	size_t bytes = (size_t)ag->heads_cap * sizeof(*ag->heads) + (size_t)ag->aliases_cap * sizeof(*ag->aliases);
+
+	for (int i = 0; i < ag->aliases_len; i++)
+		bytes += strlen(ag->aliases[i].name) + strlen(ag->aliases[i].peer) + 2;
+	for (int i = 0; i < ag->heads_len; i++)
+		bytes += sizeof(struct subject_watch) + (size_t)g->rules_len * sizeof(struct track) + strlen(ag->heads[i].watch->name) + 1 + window_bytes(ag->heads[i].watch->window);
+	return bytes + (ag->time ? sizeof(*ag->time) / (size_t)ag->time->users : 0);
+}
+
 size_t rule_watch_bytes(const struct rule_watch *w)
 {
 	size_t bytes = sizeof(*w) + (size_t)w->groups_len * sizeof(*w->groups) + (size_t)w->rules->len * sizeof(*w->status) + metric_set_bytes(&w->sum.metrics);
-	struct subject_watch *s, *s_next;
 	struct agent_watch *a, *next;
 
 	HASH_ITER(hh, w->agents, a, next) {
 		bytes += sizeof(*a) + (size_t)w->groups_len * sizeof(a->groups[0]) + strlen(a->name) + 1;
-		for (int i = 0; i < w->groups_len; i++) {
-			bytes += a->groups[i].clock ? window_bytes(a->groups[i].clock) : 0;
-			HASH_ITER(hh, a->groups[i].subjects, s, s_next)
-				bytes += sizeof(*s) + (size_t)w->groups[i].rules_len * sizeof(s->tracks[0]) + window_bytes(s->window);
-		}
+		for (int i = 0; i < w->groups_len; i++)
+			bytes += agent_group_bytes(&a->groups[i], &w->groups[i]);
 	}
 	return bytes;
 }

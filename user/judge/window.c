@@ -5,39 +5,50 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "judge/window_log.h"
 #include "lib/util.h"
 
 #define PARTS_OF_SPAN 10
+#define TIDY_WORDS 256 /* in the log of a part before its buckets are brought together */
 
-union slot {
-	uint64_t value; /* counters and peaks; gauges are kept by the window */
-	struct hist *hist; /* NULL until the first value */
+struct slot {
+	uint64_t value; /* of counters and peaks; of histograms how many; gauges are kept by the window */
+	uint64_t sum, min, max; /* of histograms; the sum modulo 2^64 */
+	uint32_t words; /* in the log */
 };
 
-struct part {
-	double start_s, end_s;
-	double seconds;
+struct part { /* followed by struct ledger[3] where those are kept */
+	uint64_t number; /* 0: empty */
 	uint64_t added;
-	struct ledger *ledgers; /* 3, or NULL where none are kept */
-	union slot *slots;
+	uint64_t beyond[WINDOW_MARKS]; /* values */
+	struct slot slots[];
 };
 
-struct window {
+struct total {
+	uint64_t value; /* of a counter; of a gauge: the newest; of a histogram: how many values */
+	uint64_t sum; /* of a histogram */
+	struct slot now; /* of the part at hand */
+	struct bucket_log log; /* its buckets, part after part */
+	uint32_t tidied; /* words of the part at hand when it was tidied up last */
+	uint64_t low, low_part; /* a value that is in it as long as that part is: a small one */
+};
+
+struct window { /* what an interval touches lies together: of thousands of windows nothing is in a cache */
 	const struct window_plan *plan;
-	int first, len; /* parts in use: first, first + 1 .. modulo WINDOW_PARTS */
-	int sums; /* the oldest so many hold the sum from themselves to the last of these */
+	uint64_t oldest, added;
+	uint64_t now, now_added; /* the part at hand, whose figures are not among `parts`; 0: none */
+	char *parts; /* WINDOW_PARTS of part_size() */
+	struct ledger *ledgers; /* 3 sums, or NULL; parts have theirs at once */
 	bool gauges;
-	uint64_t changes;
-	uint64_t *gauge; /* by slot */
-	struct part back; /* the sum of the parts behind those */
-	struct part parts[WINDOW_PARTS];
+	uint64_t beyond[WINDOW_MARKS], now_beyond[WINDOW_MARKS];
+	struct total totals[];
 };
 
 /* ---- plans ---- */
 
 void window_plan_init(struct window_plan *p, const struct expression *e, double over_s)
 {
-	*p = (struct window_plan){ .over_s = over_s, .ledgers = expression_uses_share(e) };
+	*p = (struct window_plan){.over_s = over_s, .ledgers = expression_uses_share(e)};
 	for (int m = 0; m < METRIC_IDS; m++)
 		if (expression_uses(e, (enum metric_id)m))
 			p->metrics[p->metrics_len++] = m;
@@ -54,140 +65,96 @@ static enum metric_type type_of(const struct window_plan *p, int slot)
 	return metric_infos[p->metrics[slot]].type;
 }
 
-/* ---- parts ---- */
+/* ---- time ---- */
 
-static int part_init(struct part *t, const struct window_plan *p)
+static bool part_too_old(const struct window_time *t, double end_s)
 {
-	t->slots = calloc((size_t)p->metrics_len + 1, sizeof(*t->slots));
-	t->ledgers = p->ledgers ? calloc(3, sizeof(*t->ledgers)) : NULL;
-	return !t->slots || (p->ledgers && !t->ledgers) ? -ENOMEM : 0;
+	double start_s = t->parts[t->first % WINDOW_PARTS].start_s;
+
+	return start_s + (t->parts[t->first % WINDOW_PARTS].end_s - start_s) / 2 < end_s - t->over_s;
 }
 
-static void part_fini(struct part *t, const struct window_plan *p)
+/* Whether a new part begins with this interval. */
+static bool part_begins(const struct window_time *t, double start_s, double end_s)
 {
-	for (int i = 0; t->slots && i < p->metrics_len; i++) {
-		if (type_of(p, i) != METRIC_HIST)
-			continue;
-		hist_fini(t->slots[i].hist);
-		free(t->slots[i].hist);
+	uint64_t last = t->next - 1;
+
+	if (t->next == t->first || t->next == t->closed)
+		return true;
+	return t->next - t->first < WINDOW_PARTS &&
+	       end_s - t->parts[last % WINDOW_PARTS].start_s > t->over_s / PARTS_OF_SPAN + (end_s - start_s) / 2;
+}
+
+int window_time_interval(struct window_time *t, double start_s, double end_s, double seconds)
+{
+	uint64_t last;
+
+	while (t->first < t->next && part_too_old(t, end_s)) {
+		if (t->closed <= t->first) /* a whole span has passed: the next one begins with a part of its own */
+			t->closed = t->next;
+		t->first++;
 	}
-	free(t->slots);
-	free(t->ledgers);
-}
-
-static void part_reset(struct part *t, const struct window_plan *p)
-{
-	t->seconds = 0;
-	t->added = 0;
-	for (int i = 0; i < p->metrics_len; i++) {
-		if (type_of(p, i) != METRIC_HIST)
-			t->slots[i].value = 0;
-		else if (t->slots[i].hist)
-			hist_reset(t->slots[i].hist);
+	if (part_begins(t, start_s, end_s)) {
+		if (t->next - t->first == WINDOW_PARTS)
+			return -EINVAL;
+		t->parts[t->next % WINDOW_PARTS].start_s = start_s;
+		t->parts[t->next++ % WINDOW_PARTS].seconds = 0;
 	}
-	if (t->ledgers)
-		memset(t->ledgers, 0, 3 * sizeof(*t->ledgers));
-}
-
-static int hist_need(struct hist **h)
-{
-	if (*h)
-		return 0;
-	*h = aligned_alloc(HIST_LINE_BYTES, HIST_LINE_BYTES);
-	if (!*h)
-		return -ENOMEM;
-	hist_init(*h);
+	last = (t->next - 1) % WINDOW_PARTS;
+	t->parts[last].end_s = end_s;
+	t->parts[last].seconds += seconds;
+	t->seconds = 0; /* from anew: nothing is left of rounding */
+	for (uint64_t i = t->first; i < t->next; i++)
+		t->seconds += t->parts[i % WINDOW_PARTS].seconds;
 	return 0;
 }
 
-static int hist_add(struct hist **into, const struct hist *from)
+/* ---- parts ---- */
+
+static size_t part_size(const struct window_plan *p)
 {
-	if (!from || !from->count)
-		return 0;
-	return hist_need(into) ? -ENOMEM : hist_merge(*into, from);
+	return sizeof(struct part) + (size_t)p->metrics_len * sizeof(struct slot) +
+	       (p->ledgers ? 3 * sizeof(struct ledger) : 0);
 }
 
-static void value_add(enum metric_type type, uint64_t *into, uint64_t from)
+static struct part *part_at(const struct window *w, uint64_t number)
 {
-	if (type == METRIC_COUNTER)
-		*into += from;
-	else if (type == METRIC_PEAK && from > *into)
-		*into = from;
+	return (struct part *)(w->parts + number % WINDOW_PARTS * part_size(w->plan));
 }
 
-static int part_merge(struct part *into, const struct part *from, const struct window_plan *p)
+static struct ledger *part_ledgers(const struct window *w, struct part *t)
 {
-	int err = 0;
-
-	into->seconds += from->seconds;
-	into->added += from->added;
-	if (!from->added)
-		return 0;
-	for (int i = 0; i < p->metrics_len && !err; i++) {
-		if (type_of(p, i) == METRIC_HIST)
-			err = hist_add(&into->slots[i].hist, from->slots[i].hist);
-		else
-			value_add(type_of(p, i), &into->slots[i].value, from->slots[i].value);
-	}
-	for (int i = 0; i < 3 && into->ledgers; i++)
-		ledger_merge(&into->ledgers[i], &from->ledgers[i]);
-	return err;
+	return (struct ledger *)&t->slots[w->plan->metrics_len];
 }
 
-static int part_add(struct part *t, const struct window_plan *p, const struct metric_set *m, const struct ledger *const ledgers[3])
+/* Values in buckets beyond `top`, or more. */
+static uint64_t hist_beyond(const struct hist *h, int32_t top)
 {
-	int err = 0;
+	int64_t from = (int64_t)top + 1 - h->offset;
+	uint64_t n = 0;
 
-	t->added++;
-	for (int i = 0; i < p->metrics_len && !err; i++) {
-		if (type_of(p, i) == METRIC_HIST)
-			err = hist_add(&t->slots[i].hist, m->hist[p->metrics[i]]);
-		else
-			value_add(type_of(p, i), &t->slots[i].value, m->value[p->metrics[i]]);
-	}
-	for (int i = 0; i < 3 && t->ledgers; i++)
-		if (ledgers[i])
-			ledger_merge(&t->ledgers[i], ledgers[i]);
-	return err;
+	if (h->scale != HIST_SCALE || top == WINDOW_TOP_NONE)
+		return h->count;
+	for (uint32_t i = from > 0 ? (uint32_t)(from < UINT32_MAX ? from : UINT32_MAX) : 0; i < h->len; i++)
+		n += hist_bucket(h, i);
+	return n;
 }
 
 /* ---- windows ---- */
 
-static struct part *part_at(struct window *w, int i)
+struct window *window_new(const struct window_plan *p)
 {
-	return &w->parts[(w->first + i) % WINDOW_PARTS];
-}
-
-static void times_copy(struct part *into, const struct part *from)
-{
-	into->start_s = from->start_s;
-	into->end_s = from->end_s;
-	into->seconds = from->seconds;
-}
-
-struct window *window_new(const struct window_plan *p, const struct window *like)
-{
-	struct window *w = calloc(1, sizeof(*w));
-	int err;
+	struct window *w = calloc(1, sizeof(*w) + (size_t)p->metrics_len * sizeof(w->totals[0]));
 
 	if (!w)
 		return NULL;
 	w->plan = p;
-	w->gauge = calloc((size_t)p->metrics_len + 1, sizeof(*w->gauge));
-	err = w->gauge ? part_init(&w->back, p) : -ENOMEM;
-	for (int i = 0; i < WINDOW_PARTS && !err; i++)
-		err = part_init(&w->parts[i], p);
-	if (err) {
+	w->oldest = UINT64_MAX;
+	w->parts = calloc(WINDOW_PARTS, part_size(p));
+	w->ledgers = p->ledgers ? calloc(3, sizeof(*w->ledgers)) : NULL;
+	if (!w->parts || (p->ledgers && !w->ledgers)) {
 		window_free(w);
 		return NULL;
-	}
-	if (like) {
-		w->first = like->first;
-		w->len = like->len;
-		w->sums = like->sums;
-		times_copy(&w->back, &like->back);
-		for (int i = 0; i < WINDOW_PARTS; i++)
-			times_copy(&w->parts[i], &like->parts[i]);
 	}
 	return w;
 }
@@ -196,129 +163,306 @@ void window_free(struct window *w)
 {
 	if (!w)
 		return;
-	part_fini(&w->back, w->plan);
-	for (int i = 0; i < WINDOW_PARTS; i++)
-		part_fini(&w->parts[i], w->plan);
-	free(w->gauge);
+	for (int i = 0; i < w->plan->metrics_len; i++)
+		bucket_log_fini(&w->totals[i].log);
+	free(w->parts);
+	free(w->ledgers);
 	free(w);
 }
 
-void window_plan_moved(struct window *w, const struct window_plan *p)
+static void slot_add(struct slot *into, const struct slot *from, enum metric_type type)
 {
+	if (type == METRIC_PEAK) {
+		into->value = from->value > into->value ? from->value : into->value;
+		return;
+	}
+	if (type == METRIC_HIST && from->value)
+		into->min = into->value && into->min < from->min ? into->min : from->min;
+	into->max = from->max > into->max ? from->max : into->max;
+	into->value += from->value;
+	into->sum += from->sum;
+	into->words += from->words;
+}
+
+/* What is at hand goes to the parts. */
+static void part_close(struct window *w)
+{
+	struct part *t = part_at(w, w->now);
+
+	if (!w->now)
+		return;
+	t->number = w->now;
+	t->added += w->now_added;
+	for (int i = 0; i < w->plan->marks_len; i++) {
+		t->beyond[i] += w->now_beyond[i];
+		w->now_beyond[i] = 0;
+	}
+	for (int i = 0; i < w->plan->metrics_len; i++) {
+		slot_add(&t->slots[i], &w->totals[i].now, type_of(w->plan, i));
+		w->totals[i].now = (struct slot){0};
+		w->totals[i].tidied = 0;
+	}
+	w->now = w->now_added = 0;
+}
+
+void window_move(struct window *w, struct window *from)
+{
+	const struct window_plan *p = w->plan;
+	char *parts = w->parts;
+	struct ledger *ledgers = w->ledgers;
+
+	part_close(from);
+	memcpy(w, from, sizeof(*w) + (size_t)p->metrics_len * sizeof(w->totals[0]));
 	w->plan = p;
+	from->parts = parts;
+	from->ledgers = ledgers;
+	for (int i = 0; i < p->metrics_len; i++)
+		from->totals[i].log = (struct bucket_log){0};
+	memset(w->beyond, 0, sizeof(w->beyond));
+	for (int i = 0; i < WINDOW_PARTS; i++)
+		for (int m = 0; m < p->marks_len; m++) {
+			struct part *t = part_at(w, (uint64_t)i);
+
+			t->beyond[m] = t->slots[p->marks[m].slot].value;
+			w->beyond[m] += t->beyond[m];
+		}
 }
 
-/* Makes all parts sums from themselves to the last. */
-static int parts_turn(struct window *w)
+static void part_drop(struct window *w, struct part *t)
 {
-	int err = 0;
+	const struct window_plan *p = w->plan;
 
-	for (int i = w->len - 2; i >= 0 && !err; i--)
-		err = part_merge(part_at(w, i), part_at(w, i + 1), w->plan);
-	w->sums = w->len;
-	part_reset(&w->back, w->plan);
-	return err;
-}
+	for (int i = 0; i < p->metrics_len; i++) {
+		struct slot *s = &t->slots[i];
 
-static bool too_old(const struct window *w, const struct part *t, double end_s)
-{
-	return t->start_s + (t->end_s - t->start_s) / 2 < end_s - w->plan->over_s;
-}
-
-int window_interval(struct window *w, double start_s, double end_s, double seconds)
-{
-	struct part *open;
-	int err = 0;
-
-	while (w->len && too_old(w, part_at(w, 0), end_s) && !err) {
-		if (!w->sums)
-			err = parts_turn(w);
-		w->changes += part_at(w, 0)->added > 0;
-		part_reset(part_at(w, 0), w->plan);
-		w->first = (w->first + 1) % WINDOW_PARTS;
-		w->len--;
-		w->sums--;
+		if (type_of(p, i) == METRIC_HIST || type_of(p, i) == METRIC_COUNTER)
+			w->totals[i].value -= s->value;
+		w->totals[i].sum -= s->sum;
+		bucket_log_drop(&w->totals[i].log, s->words);
+		*s = (struct slot){0};
 	}
-	if (err)
-		return err;
-	open = w->len > w->sums ? part_at(w, w->len - 1) : NULL;
-	if (!open || (w->len < WINDOW_PARTS && end_s - open->start_s > w->plan->over_s / PARTS_OF_SPAN + (end_s - start_s) / 2)) {
-		if (w->len == WINDOW_PARTS) /* nothing but sums: only where time goes backwards */
-			return -EINVAL;
-		open = part_at(w, w->len++);
-		part_reset(open, w->plan);
-		open->start_s = start_s;
+	for (int i = 0; i < p->marks_len; i++) {
+		w->beyond[i] -= t->beyond[i];
+		t->beyond[i] = 0;
 	}
-	open->end_s = end_s;
-	open->seconds += seconds;
-	w->back.seconds += seconds;
+	for (int i = 0; p->ledgers && i < 3; i++)
+		for (int state = 0; state < STATE_COUNT; state++) {
+			w->ledgers[i].ns[state] -= part_ledgers(w, t)[i].ns[state];
+			part_ledgers(w, t)[i].ns[state] = 0;
+		}
+	w->added -= t->added;
+	t->added = t->number = 0;
+}
+
+bool window_expire(struct window *w, const struct window_time *t)
+{
+	bool any = false;
+
+	while (w->oldest < t->first) {
+		uint64_t number = w->oldest + 1;
+
+		if (w->oldest == w->now)
+			part_close(w);
+		part_drop(w, part_at(w, w->oldest));
+		while (number < t->next && part_at(w, number)->number != number && w->now != number)
+			number++;
+		w->oldest = number < t->next ? number : UINT64_MAX;
+		any = true;
+	}
+	return any;
+}
+
+static void low_note(struct window *w, struct total *t, uint64_t value)
+{
+	if (t->low_part >= w->oldest && t->low < value)
+		return;
+	t->low = value;
+	t->low_part = w->now;
+}
+
+static int hist_take(struct window *w, int slot, const struct hist *h)
+{
+	struct total *t = &w->totals[slot];
+	struct slot *s = &t->now;
+	int64_t words;
+
+	if (!h || !h->count)
+		return 0;
+	words = bucket_log_add(&t->log, h);
+	if (words < 0)
+		return (int)words;
+	s->words += (uint32_t)words;
+	s->min = s->value && s->min < h->min ? s->min : h->min;
+	s->max = s->max > h->max ? s->max : h->max;
+	s->value += h->count;
+	s->sum += h->sum;
+	t->value += h->count;
+	t->sum += h->sum;
+	low_note(w, t, h->min);
+	for (int i = 0; i < w->plan->marks_len; i++) {
+		uint64_t n = w->plan->marks[i].slot == slot ? hist_beyond(h, w->plan->marks[i].top) : 0;
+
+		w->now_beyond[i] += n;
+		w->beyond[i] += n;
+	}
+	if (s->words <= TIDY_WORDS || s->words <= 2 * t->tidied)
+		return 0;
+	words = bucket_log_tidy(&t->log, s->words);
+	if (words < 0)
+		return (int)words;
+	s->words = t->tidied = (uint32_t)words;
 	return 0;
 }
 
-int window_add(struct window *w, const struct metric_set *m, bool gauges, const struct ledger *main, const struct ledger *threads, const struct ledger *critical)
+static void ledgers_add(struct window *w, const struct ledger *const ledgers[3])
 {
-	const struct ledger *const ledgers[3] = { main, threads, critical };
-	int err = part_add(part_at(w, w->len - 1), w->plan, m, ledgers);
+	struct ledger *part = part_ledgers(w, part_at(w, w->now));
 
-	for (int i = 0; gauges && i < w->plan->metrics_len; i++)
-		w->gauge[i] = m->value[w->plan->metrics[i]];
-	w->gauges = w->gauges || gauges;
-	w->changes++;
-	return err ? err : part_add(&w->back, w->plan, m, ledgers);
+	for (int i = 0; i < 3; i++) {
+		if (!ledgers[i])
+			continue;
+		ledger_merge(&w->ledgers[i], ledgers[i]);
+		ledger_merge(&part[i], ledgers[i]);
+	}
 }
 
-uint64_t window_changes(const struct window *w)
+int window_add(struct window *w, const struct window_time *t, const struct metric_set *m, bool gauges,
+        const struct ledger *const ledgers[3])
 {
-	return w->changes;
+	const struct window_plan *p = w->plan;
+	int err = 0;
+
+	if (w->now != t->next - 1)
+		part_close(w);
+	w->now = t->next - 1;
+	w->now_added++;
+	w->added++;
+	if (w->oldest == UINT64_MAX)
+		w->oldest = w->now;
+	for (int i = 0; i < p->metrics_len && !err; i++) {
+		const uint64_t *value = &m->value[p->metrics[i]]; /* of histograms never looked at */
+		struct total *total = &w->totals[i];
+
+		switch (type_of(p, i)) {
+		case METRIC_HIST:
+			err = hist_take(w, i, m->hist[p->metrics[i]]);
+			break;
+		case METRIC_COUNTER:
+			total->value += *value;
+			total->now.value += *value;
+			break;
+		case METRIC_PEAK:
+			total->now.value = *value > total->now.value ? *value : total->now.value;
+			break;
+		default:
+			total->value = gauges ? *value : total->value;
+			break;
+		}
+	}
+	if (p->ledgers)
+		ledgers_add(w, ledgers);
+	w->gauges = w->gauges || gauges;
+	return err;
+}
+
+uint64_t window_added(const struct window *w)
+{
+	return w->added;
+}
+
+uint64_t window_oldest(const struct window *w)
+{
+	return w->oldest;
+}
+
+uint64_t window_count(const struct window *w, int slot)
+{
+	return w->totals[slot].value;
+}
+
+/*
+ * As hist_quantile() finds the bucket. What stands for it is its middle, unless all values are in it and above: then that would be the smallest of them, hence one below is asked for.
+ */
+bool window_within(const struct window *w, int mark, double q)
+{
+	const struct window_mark *k = &w->plan->marks[mark];
+	const struct total *t = &w->totals[k->slot];
+
+	if ((double)(t->value - w->beyond[mark]) < q * (double)t->value)
+		return false;
+	return t->low_part >= w->oldest && (!t->low || hist_index(t->low, HIST_SCALE) < k->top);
 }
 
 /* ---- sums ---- */
 
-/* The sum of two histograms, either of which may be missing: one of them where the other has nothing. */
-static int hist_join(struct window_sum *s, int metric, struct hist *a, struct hist *b)
+/* Goes through what is in a slot, part by part: begin with *n 0; NULL: that was all. */
+static const struct slot *slot_next(const struct window *w, const struct window_time *t, int slot, uint64_t *n)
 {
-	struct hist **own = &s->metrics.hist[metric];
-	int err;
+	for (*n = *n ? *n + 1 : w->oldest; *n < t->next; ++*n)
+		if (part_at(w, *n)->number == *n)
+			return &part_at(w, *n)->slots[slot];
+	return *n == t->next ? &w->totals[slot].now : NULL;
+}
 
-	if (!a || !a->count || !b || !b->count) {
-		s->view.hist[metric] = a && a->count ? a : b;
-		return 0;
+static int hist_gather(const struct window *w, const struct window_time *t, int slot, struct hist *h)
+{
+	struct slot all = {0};
+	uint64_t n = 0;
+
+	for (const struct slot *s = slot_next(w, t, slot, &n); s; s = slot_next(w, t, slot, &n))
+		slot_add(&all, s, METRIC_HIST);
+	h->min = all.min;
+	h->max = all.max;
+	return bucket_log_gather(&w->totals[slot].log, h);
+}
+
+static int hist_sum(const struct window *w, const struct window_time *t, int slot, bool buckets, struct window_sum *s)
+{
+	struct hist **own = &s->metrics.hist[w->plan->metrics[slot]];
+	int err = 0;
+
+	if (!*own) {
+		*own = aligned_alloc(HIST_LINE_BYTES, HIST_LINE_BYTES);
+		if (!*own)
+			return -ENOMEM;
+		hist_init(*own);
 	}
-	err = hist_need(own);
-	if (!err)
-		err = a->len > b->len ? hist_copy(*own, a) : hist_copy(*own, b);
-	if (!err)
-		err = hist_merge(*own, a->len > b->len ? b : a);
-	s->view.hist[metric] = *own;
+	s->view.hist[w->plan->metrics[slot]] = *own;
+	hist_reset(*own);
+	if (buckets && w->totals[slot].value)
+		err = hist_gather(w, t, slot, *own);
+	(*own)->count = w->totals[slot].value;
+	(*own)->sum = w->totals[slot].sum;
 	return err;
 }
 
-int window_sum(const struct window *w, struct window_sum *s)
+static uint64_t peak_of(const struct window *w, const struct window_time *t, int slot)
+{
+	struct slot all = {0};
+	uint64_t n = 0;
+
+	for (const struct slot *s = slot_next(w, t, slot, &n); s; s = slot_next(w, t, slot, &n))
+		slot_add(&all, s, METRIC_PEAK);
+	return all.value;
+}
+
+int window_sum(const struct window *w, const struct window_time *t, bool buckets, struct window_sum *s)
 {
 	const struct window_plan *p = w->plan;
-	const struct part *back = &w->back, *front = w->sums ? part_at((struct window *)w, 0) : NULL;
 	int err = 0;
 
-	s->seconds = back->seconds + (front ? front->seconds : 0);
-	s->added = back->added + (front ? front->added : 0);
+	s->seconds = t->seconds;
 	s->gauges = w->gauges;
 	for (int i = 0; i < p->metrics_len && !err; i++) {
 		enum metric_type type = type_of(p, i);
-		int m = p->metrics[i];
 
-		if (type == METRIC_HIST) {
-			err = hist_join(s, m, front ? front->slots[i].hist : NULL, back->slots[i].hist);
-			continue;
-		}
-		s->view.value[m] = type == METRIC_GAUGE ? w->gauge[i] : back->slots[i].value;
-		if (front)
-			value_add(type, &s->view.value[m], front->slots[i].value);
+		if (type == METRIC_HIST)
+			err = hist_sum(w, t, i, buckets, s);
+		else
+			s->view.value[p->metrics[i]] = type == METRIC_PEAK ? peak_of(w, t, i) : w->totals[i].value;
 	}
-	for (int i = 0; i < 3 && back->ledgers; i++) {
-		s->ledgers[i] = back->ledgers[i];
-		if (front)
-			ledger_merge(&s->ledgers[i], &front->ledgers[i]);
-	}
+	if (p->ledgers)
+		memcpy(s->ledgers, w->ledgers, sizeof(s->ledgers));
 	return err;
 }
 
@@ -327,21 +471,13 @@ void window_sum_fini(struct window_sum *s)
 	metric_set_fini(&s->metrics);
 }
 
-static size_t part_bytes(const struct part *t, const struct window_plan *p)
-{
-	size_t bytes = (size_t)(p->metrics_len + 1) * sizeof(*t->slots) + (t->ledgers ? 3 * sizeof(*t->ledgers) : 0);
-
-	for (int i = 0; i < p->metrics_len; i++)
-		if (type_of(p, i) == METRIC_HIST && t->slots[i].hist)
-			bytes += sizeof(struct hist) + hist_bytes(t->slots[i].hist);
-	return bytes;
-}
-
 size_t window_bytes(const struct window *w)
 {
-	size_t bytes = sizeof(*w) + (size_t)(w->plan->metrics_len + 1) * sizeof(*w->gauge) + part_bytes(&w->back, w->plan);
+	const struct window_plan *p = w->plan;
+	size_t bytes = sizeof(*w) + (size_t)p->metrics_len * sizeof(w->totals[0]) + WINDOW_PARTS * part_size(p) +
+	               (p->ledgers ? 3 * sizeof(*w->ledgers) : 0);
 
-	for (int i = 0; i < WINDOW_PARTS; i++)
-		bytes += part_bytes(&w->parts[i], w->plan);
+	for (int i = 0; i < p->metrics_len; i++)
+		bytes += bucket_log_bytes(&w->totals[i].log);
 	return bytes;
 }
