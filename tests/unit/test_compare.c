@@ -139,23 +139,26 @@ static struct compare_side *side_add(
 	        .duration_s = intervals};
 	struct wander load, peer;
 	double rss = 200 * MIB, run_load = exp(noise->runs * normal()), run_time = exp(noise->runs * normal());
+	struct agent_data d = {.id = 1, .alive = true, .observed_s = 1};
 
 	assert_non_null(s);
 	assert_int_equal(compare_side_begin(s), 0);
 	wander_begin(&load, &noise->load);
 	wander_begin(&peer, &noise->peer);
 	for (int i = 0; i < intervals; i++) {
-		struct agent_data d = {.id = 1, .alive = true, .observed_s = 1};
 		const struct agent_data *agents[] = {&d};
 		struct interval_data data = {
 		        .seq = (uint64_t)i, .start_s = i, .end_s = i + 1, .agents = agents, .infos = infos, .agents_len = 1};
 		double at = (double)i / intervals;
 
+		for (int p = 0; p < d.peers_len; p++)
+			metric_set_reset(&d.peers[p].metrics);
+
 		rss = 0.97 * rss + 0.03 * 200 * MIB * (1 + 0.1 * normal());
 		interval_make(&d, noise, run_load * wander_next(&load, at), run_time * wander_next(&peer, at), rss, change);
 		assert_int_equal(compare_side_interval(s, &data), 0);
-		agent_data_fini(&d);
 	}
+	agent_data_fini(&d);
 	assert_int_equal(compare_side_end(s, &r), 0);
 	return s;
 }

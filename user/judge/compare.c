@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/*
- * Verdicts. The change of a figure is the difference of logarithms (of errors: of shares); its interval and p come from the spread of either side by Student's t, with
- * degrees of freedom after B. L. Welch, "The generalization of 'Student's' problem when several different population variances are involved", Biometrika 34 (1947).
- */
+/* What is compared with what, the verdicts over all, findings, and what makes the sides unlike. */
 #include "judge/compare.h"
 
 #include <errno.h>
@@ -16,14 +13,8 @@
 #include "judge/student.h"
 #include "lib/util.h"
 
-#define BLOCKS_MIN 5 /* with data, on each side, unless it has as many recordings */
-#define BEYOND_MIN 5 /* values beyond a percentile */
-#define VALUES_MIN 20
-#define LOST_MAX 0.05 /* of the records */
 #define LOST_TOLD 0.001
 #define UNLIKE 1.5 /* times: durations */
-#define RESOLUTION 0.0063 /* of a percentile: deviation of a value within its bucket, b - 1 = 2.2 % wide */
-#define CONFIDENCE 0.95
 
 const char *const verdict_names[VERDICT_COUNT] = {"improved", "stable", "degraded", "insufficient data"};
 
@@ -46,21 +37,9 @@ struct owner { /* of all that the comparisons point to */
 	bool failed; /* out of memory */
 };
 
-struct work {
-	const struct compare_side *side[2];
-	const struct compare_limits *limits;
-	struct comparisons *c;
-	struct owner *owner;
-	int rows_cap;
-	uint64_t seed;
-	struct metric_set scratch;
-};
+const char *const side_names[2] = {"base", "new"};
 
-static const char *const side_names[2] = {"base", "new"};
-
-/* The same text is kept once. */
-static const char *keep(struct work *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static const char *keep(struct work *w, const char *fmt, ...)
+const char *keep(struct work *w, const char *fmt, ...)
 {
 	struct owner *o = w->owner;
 	char text[512], **more;
@@ -96,7 +75,7 @@ static void warn(struct work *w, const char *text)
 }
 #define warnf(w, ...) warn(w, keep(w, __VA_ARGS__))
 
-static struct comparison *row_add(struct work *w)
+struct comparison *row_add(struct work *w)
 {
 	if (w->c->len == w->rows_cap) {
 		int cap = 2 * w->rows_cap + 64;
@@ -110,166 +89,6 @@ static struct comparison *row_add(struct work *w)
 		w->rows_cap = cap;
 	}
 	return &w->c->rows[w->c->len++];
-}
-
-/* ---- one row ---- */
-
-/* Values that a percentile, or a share of failures, needs. */
-static uint64_t values_needed(const struct figure *f)
-{
-	double beyond = 1 - f->measures->share[f->id];
-	double n = f->measures->quantile[f->id] ? ceil(BEYOND_MIN / beyond - 1e-6) : VALUES_MIN;
-
-	return n > VALUES_MIN ? (uint64_t)n : VALUES_MIN;
-}
-
-static bool counts_values(const struct figure *f)
-{
-	return f->measures->quantile[f->id] || measure_infos[f->id].group == GROUP_ERRORS;
-}
-
-/* Why nothing can be said for this side; NULL: something can. */
-static const char *side_insufficient(struct work *w, const struct figure *f, int side)
-{
-	const struct compare_side *s = w->side[side];
-	unsigned probes = expression_probes(f->measures->expression[f->id]);
-
-	for (int i = 0; i < s->len; i++) {
-		for (int p = 0; p < PROBE_COUNT; p++)
-			if (probes & s->runs[i]->probes_off & 1U << p)
-				return keep(w, "%s: probe %s was off", side_names[side], probe_infos[p].name);
-		if (s->runs[i]->lost > LOST_MAX)
-			return keep(w, "%s: %.0f %% of the records were lost", side_names[side], s->runs[i]->lost * 100);
-		if (counts_values(f) && probes & s->runs[i]->probes_reduced)
-			return keep(w, "%s: the budget left no detail for a part of the time", side_names[side]);
-	}
-	if (isnan(f->value))
-		return keep(w, "%s: none", side_names[side]);
-	if (counts_values(f) && f->n < values_needed(f))
-		return keep(w, "%s: %llu values, %llu are needed", side_names[side], (unsigned long long)f->n,
-		        (unsigned long long)values_needed(f));
-	if (f->columns_full < BLOCKS_MIN)
-		return keep(w, "%s: in %d interval%s only, %d are needed", side_names[side], f->columns_full,
-		        f->columns_full == 1 ? "" : "s", BLOCKS_MIN);
-	return NULL;
-}
-
-/* Differences that nobody cares for, whatever they are in percent. */
-static double least(const struct figure *f)
-{
-	switch (expression_unit(f->measures->expression[f->id], NULL)) {
-	case UNIT_NS:
-		return 1e-3;
-	case UNIT_BYTES:
-		return 1 << 20;
-	default:
-		return measure_infos[f->id].group == GROUP_ERRORS ? 0 : 0.01;
-	}
-}
-
-static bool beyond_limit(const struct work *w, const struct comparison *row, const struct figure *base)
-{
-	return fabs(row->change) > compare_limit(w->limits, row->measure) && fabs(row->new - row->base) >= least(base);
-}
-
-/* What chance alone makes of a share of so many: at least this, however even the blocks are (with A. Agresti and B. A. Coull's two added values). */
-static double share_variance(const struct figure *f)
-{
-	double n = (double)f->n + 2, share = (f->value * (double)f->n + 1) / n;
-
-	return share > 0 && share < 1 ? share * (1 - share) / n : 0;
-}
-
-static double variance_least(const struct figure *f, bool absolute)
-{
-	if (measure_infos[f->id].group == GROUP_ERRORS)
-		return share_variance(f);
-	return f->measures->quantile[f->id] ? RESOLUTION * RESOLUTION * (absolute ? f->value * f->value : 1) : 0;
-}
-
-/* Interval and p of the change. 0 or -ENOMEM. */
-static int row_spread(struct work *w, struct comparison *row, struct figure f[2])
-{
-	bool errors = measure_infos[row->measure].group == GROUP_ERRORS;
-	bool absolute = errors || !(row->base > 0) || !(row->new > 0); /* of 0 there is no logarithm */
-	double variance = 0, freedom = 0, change, reach;
-
-	for (int side = 0; side < 2; side++) {
-		struct spread s;
-		int err = figure_spread(&f[side], absolute, &w->seed, &s);
-		double floor = variance_least(&f[side], absolute);
-
-		if (err)
-			return err;
-		if (!s.known) {
-			row->verdict = VERDICT_INSUFFICIENT;
-			row->why = keep(w, "%s: too few intervals have any", side_names[side]);
-			return 0;
-		}
-		s.variance = s.variance > floor ? s.variance : floor;
-		variance += s.variance;
-		freedom += s.variance * s.variance / s.freedom;
-	}
-	change = absolute ? row->new - row->base : log(row->new / row->base);
-	if (variance > 0) {
-		freedom = variance * variance / freedom;
-		row->p = student_p(change / sqrt(variance), freedom);
-		reach = sqrt(variance) * student_beyond(1 - CONFIDENCE, freedom);
-	} else { /* as constant as can be */
-		row->p = change == 0;
-		reach = 0;
-	}
-	if (errors) {
-		row->low = change - reach;
-		row->high = change + reach;
-	} else if (!absolute) {
-		row->low = expm1(change - reach);
-		row->high = expm1(change + reach);
-	}
-	return 0;
-}
-
-static int measure_compare(
-        struct work *w, const char *agents[2], const char *agent, enum measure_of of, const char *subject, enum measure_id id)
-{
-	struct figure f[2] = {0};
-	struct comparison *row = NULL;
-	int err = 0;
-
-	for (int side = 0; side < 2 && !err; side++)
-		err = figure_init(&f[side], w->side[side], agents[side], of, subject, id, &w->scratch);
-	if (!err && !(isnan(f[0].value) && isnan(f[1].value)))
-		row = row_add(w);
-	if (row) {
-		*row = (struct comparison){.agent = agent,
-		        .measure = id,
-		        .verdict = VERDICT_STABLE,
-		        .base = f[0].value,
-		        .new = f[1].value,
-		        .change = NAN,
-		        .low = NAN,
-		        .high = NAN,
-		        .p = NAN,
-		        .base_n = f[0].n,
-		        .new_n = f[1].n};
-		snprintf(row->subject, sizeof(row->subject), "%s", subject);
-		if (measure_infos[id].group == GROUP_ERRORS)
-			row->change = row->new - row->base;
-		else
-			row->change = row->base > 0   ? row->new / row->base - 1
-			              : row->new > 0  ? INFINITY
-			              : row->new == 0 ? 0
-			                              : NAN;
-		for (int side = 0; side < 2 && !row->why; side++)
-			row->why = side_insufficient(w, &f[side], side);
-		if (row->why)
-			row->verdict = VERDICT_INSUFFICIENT;
-		else if (beyond_limit(w, row, &f[0]))
-			err = row_spread(w, row, f);
-	}
-	figure_fini(&f[0]);
-	figure_fini(&f[1]);
-	return err;
 }
 
 /* ---- all rows ---- */
@@ -324,19 +143,23 @@ static int subjects_list(const struct work *w, const char *agents[2], enum measu
 static int agent_compare(struct work *w, const char *agents[2])
 {
 	const char *name = !strcmp(agents[0], agents[1]) ? keep(w, "%s", agents[0]) : keep(w, "%s -> %s", agents[0], agents[1]);
+	int err = 0;
 
-	for (enum measure_of of = 0; of < MEASURE_KINDS; of++) {
+	for (int side = 0; side < 2; side++)
+		w->samples[side] = (struct samples){.seed = random_next(&w->seed)};
+	for (enum measure_of of = 0; of < MEASURE_KINDS && !err; of++) {
 		_cleanup_free_ const char **subjects = NULL;
-		int len = subjects_list(w, agents, of, &subjects), err = len < 0 ? len : 0;
+		int len = subjects_list(w, agents, of, &subjects);
 
+		err = len < 0 ? len : 0;
 		for (int i = 0; i < len; i++)
 			for (int id = 0; id < MEASURE_COUNT && !err; id++)
 				if (measure_infos[id].of == of)
 					err = measure_compare(w, agents, name, of, subjects[i], (enum measure_id)id);
-		if (err)
-			return err;
 	}
-	return 0;
+	samples_fini(&w->samples[0]);
+	samples_fini(&w->samples[1]);
+	return err;
 }
 
 /* ---- findings ---- */

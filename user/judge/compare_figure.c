@@ -1,26 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/*
- * A figure of one side and how it would vary if the same was observed again: by bootstrap (B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, 1993). What is drawn
- * anew are blocks of neighbouring intervals (H. R. Kuensch, "The jackknife and the bootstrap for general stationary observations", Ann. Stat. 17, 1989), since one second looks
- * like the one before; where a side has several recordings, recordings are drawn first, then blocks of each.
- *
- * Blocks may still resemble their neighbours: then there is less to learn from them than their number says (G. V. Bayley and J. M. Hammersley, "The effective number of
- * independent observations in an autocorrelated time series", J. R. Stat. Soc. Suppl. 8, 1946).
- */
+/* A figure of one side: its blocks, and its value when they count otherwise than once each. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "judge/compare_parts.h"
-#include "judge/student.h"
 #include "lib/util.h"
 
-#define SAMPLES 400
-#define SAMPLES_MIN 0.9 /* of them must have data */
-#define CORRELATION_MAX 0.9
-#define FREEDOM_MIN 8.0 /* as far as there are blocks: beyond that a variance that is known badly would hide any change */
-#define LANES 8
 #define STATES (LEDGERS * STATE_COUNT)
 
 /* ---- what there is ---- */
@@ -72,6 +59,17 @@ static int32_t bucket_at(const struct figure *f, const struct hist *h, uint32_t 
 	return ((h->offset + (int32_t)i) >> (h->scale - f->scale)) - f->offset;
 }
 
+/* The number of the bucket that has the percentile, -1: the zeros. */
+static int bucket_of(const struct hist *h, double share)
+{
+	double seen = (double)h->zero_count, wanted = share * (double)h->count;
+	int i = -1;
+
+	while (seen < wanted && i + 1 < (int)h->len)
+		seen += (double)hist_bucket(h, (uint32_t)++i);
+	return i;
+}
+
 /* What all of it comes to; where the buckets are is for when it is resampled. */
 static int quantile_init(struct figure *f)
 {
@@ -95,15 +93,16 @@ static int quantile_init(struct figure *f)
 		f->value *= 1e-9;
 	f->offset = all.offset - 1; /* the first bucket are the zeros */
 	f->buckets = (int)all.len + 1;
+	f->near = all.count ? bucket_of(&all, f->measures->share[f->id]) + 1 : 0;
 	hist_fini(&all);
 	return err;
 }
 
-static int below_init(struct figure *f)
+int figure_below(struct figure *f)
 {
 	const struct kept *k = &f->measures->kept[measure_infos[f->id].of];
 
-	f->below = calloc((size_t)f->buckets * (size_t)f->columns + 1, sizeof(*f->below));
+	f->below = calloc((size_t)f->buckets * (size_t)f->stride + 1, sizeof(*f->below));
 	if (!f->below)
 		return -ENOMEM;
 	for (int i = 0; i < f->columns; i++) {
@@ -115,9 +114,34 @@ static int below_init(struct figure *f)
 		f->below[i] = (float)h->zero_count;
 		for (uint32_t b = 0; b < h->len; b++)
 			if (hist_bucket(h, b)) /* those at the ends may be none of all */
-				f->below[bucket_at(f, h, b) * f->columns + i] += (float)hist_bucket(h, b);
+				f->below[bucket_at(f, h, b) * f->stride + i] += (float)hist_bucket(h, b);
 		for (int b = 0; b < f->buckets; b++)
-			sum = f->below[b * f->columns + i] += sum;
+			sum = f->below[b * f->stride + i] += sum;
+	}
+	return 0;
+}
+
+static uint64_t column_state(const struct column *c, int state)
+{
+	return c->agent->ledgers[c->block][state / STATE_COUNT].ns[state % STATE_COUNT];
+}
+
+static int states_init(struct figure *f)
+{
+	f->state = calloc(STATES, sizeof(*f->state));
+	f->states = calloc((size_t)f->columns * STATES + 1, sizeof(*f->states));
+	if (!f->state || !f->states)
+		return -ENOMEM;
+	for (int state = 0; state < STATES; state++) {
+		double *row = f->states + f->states_len * f->columns;
+		bool any = false;
+
+		for (int i = 0; i < f->columns; i++) {
+			row[i] = (double)column_state(&f->column[i], state);
+			any = any || row[i] > 0;
+		}
+		if (any)
+			f->state[f->states_len++] = state;
 	}
 	return 0;
 }
@@ -133,8 +157,7 @@ static int values_init(struct figure *f)
 	f->metrics = metrics = calloc((size_t)k->values_len + 1, sizeof(*metrics));
 	f->values = calloc((size_t)k->values_len * (size_t)f->columns + 1, sizeof(*f->values));
 	f->seconds = calloc((size_t)f->columns + 1, sizeof(*f->seconds));
-	f->states = expression_uses_share(e) ? calloc((size_t)f->columns * STATES + 1, sizeof(*f->states)) : NULL;
-	if (!metrics || !f->values || !f->seconds || (expression_uses_share(e) && !f->states))
+	if (!metrics || !f->values || !f->seconds)
 		return -ENOMEM;
 	for (int v = 0; v < k->values_len; v++) {
 		if (!expression_uses(e, k->value[v]))
@@ -146,53 +169,56 @@ static int values_init(struct figure *f)
 		wanted++;
 	}
 	f->values_len = wanted;
-	for (int i = 0; i < f->columns; i++) {
+	for (int i = 0; i < f->columns; i++)
 		f->seconds[i] = c[i].agent->seconds[c[i].block];
-		for (int state = 0; f->states && state < STATES; state++)
-			f->states[i * STATES + state] =
-			        (double)c[i].agent->ledgers[c[i].block][state / STATE_COUNT].ns[state % STATE_COUNT];
-	}
-	return 0;
+	return expression_uses_share(e) ? states_init(f) : 0;
 }
 
 /* ---- its value when blocks count `weight` times each ---- */
 
+/* n: a multiple of LANES. */
 static double dot(const float *weight, const float *row, int n)
 {
 	float sum[LANES] = {0};
-	double all = 0;
-	int i = 0;
 
-	for (; i + LANES <= n; i += LANES)
+	for (int i = 0; i < n; i += LANES)
 		for (int lane = 0; lane < LANES; lane++)
 			sum[lane] += weight[i + lane] * row[i + lane];
-	for (; i < n; i++)
-		sum[0] += weight[i] * row[i];
-	for (int lane = 0; lane < LANES; lane++)
-		all += (double)sum[lane];
-	return all;
+	return ((double)sum[0] + (double)sum[1] + (double)sum[2] + (double)sum[3]) +
+	       ((double)sum[4] + (double)sum[5] + (double)sum[6] + (double)sum[7]);
+}
+_Static_assert(LANES == 8, "sum of lanes");
+
+/* How many values lie at or below bucket number i, from -1 on. */
+static double below_at(const struct figure *f, const float *weight, int i)
+{
+	return i < 0 ? 0 : dot(weight, &f->below[i * f->stride], f->stride);
 }
 
-/* The logarithm of a percentile, between the borders of its bucket: in proportion to the values there. NAN: no data. */
+/* The logarithm of a percentile, between the borders of its bucket: in proportion to the values there. NAN: no data. It is looked for from where it lies of all of it. */
 static double quantile_log(const struct figure *f, const float *weight)
 {
-	double all = dot(weight, &f->below[(f->buckets - 1) * f->columns], f->columns);
-	double wanted = f->measures->share[f->id] * all, before, up_to;
-	int low = 0, high = f->buckets - 1;
+	double all = below_at(f, weight, f->buckets - 1), wanted = f->measures->share[f->id] * all;
+	int low = -1, high = f->buckets - 1; /* low: below it, or none */
+	double before = 0, up_to = all;
 
 	if (!(all > 0))
 		return NAN;
-	while (low < high) {
-		int middle = (low + high) / 2;
+	for (int at = f->near, step = 1; low + 1 < high; at = at <= low || at >= high ? (low + high) / 2 : at) {
+		double n = below_at(f, weight, at);
 
-		if (dot(weight, &f->below[middle * f->columns], f->columns) < wanted)
-			low = middle + 1;
-		else
-			high = middle;
+		if (n < wanted) {
+			low = at;
+			before = n;
+			at += step;
+		} else {
+			high = at;
+			up_to = n;
+			at -= step;
+		}
+		step *= 2;
 	}
-	up_to = dot(weight, &f->below[low * f->columns], f->columns);
-	before = low ? dot(weight, &f->below[(low - 1) * f->columns], f->columns) : 0;
-	return (f->offset + low + (up_to > before ? (wanted - before) / (up_to - before) : 0.5)) * ldexp(M_LN2, -f->scale);
+	return (f->offset + high + (up_to > before ? (wanted - before) / (up_to - before) : 0.5)) * ldexp(M_LN2, -f->scale);
 }
 
 static uint64_t value_sum(const struct figure *f, int v, const float *weight)
@@ -217,19 +243,20 @@ static uint64_t value_sum(const struct figure *f, int v, const float *weight)
 static double expression_at(const struct figure *f, const float *weight, uint64_t *ret_n)
 {
 	struct ledger sums[LEDGERS] = {0};
-	double states[STATES] = {0};
 	struct subject subject = {.metrics = f->scratch};
 	double value;
 
 	for (int v = 0; v < f->values_len; v++)
 		f->scratch->value[f->metrics[v]] = value_sum(f, v, weight);
-	for (int i = 0; i < f->columns; i++) {
+	for (int i = 0; i < f->columns; i++)
 		subject.seconds += (double)weight[i] * f->seconds[i];
-		for (int state = 0; f->states && state < STATES; state++)
-			states[state] += (double)weight[i] * f->states[i * STATES + state];
+	for (int s = 0; s < f->states_len; s++) {
+		double sum = 0;
+
+		for (int i = 0; i < f->columns; i++)
+			sum += (double)weight[i] * f->states[s * f->columns + i];
+		sums[f->state[s] / STATE_COUNT].ns[f->state[s] % STATE_COUNT] = (uint64_t)sum;
 	}
-	for (int state = 0; f->states && state < STATES; state++)
-		sums[state / STATE_COUNT].ns[state % STATE_COUNT] = (uint64_t)states[state];
 	subject.main = &sums[LEDGER_MAIN];
 	subject.threads = &sums[LEDGER_THREADS];
 	subject.critical = &sums[LEDGER_CRITICAL];
@@ -239,8 +266,7 @@ static double expression_at(const struct figure *f, const float *weight, uint64_
 	return value;
 }
 
-/* The logarithm, or (absolute) the value itself. */
-static double figure_at(const struct figure *f, bool absolute, const float *weight)
+double figure_at(const struct figure *f, bool absolute, const float *weight)
 {
 	double value;
 
@@ -280,6 +306,7 @@ int figure_init(struct figure *f, const struct compare_side *s, const char *name
 	err = columns_init(f, s, name, of, subject);
 	if (err)
 		return err;
+	f->stride = (f->columns + LANES - 1) / LANES * LANES;
 	f->full = calloc((size_t)f->columns + 1, sizeof(*f->full));
 	if (!f->full)
 		return -ENOMEM;
@@ -312,101 +339,5 @@ void figure_fini(struct figure *f)
 	free((void *)f->metrics);
 	free(f->seconds);
 	free(f->states);
-}
-
-/* ---- how it varies ---- */
-
-/* How blocks resemble their neighbours, of one recording: by how the figure changes when one is left out (the jackknife). 0 where they don't. */
-static double correlation(const struct figure *f, bool absolute, float *weight)
-{
-	double part[BLOCKS], mean = 0, squares = 0, products = 0, r, n;
-	int len = 0;
-
-	for (int i = 0; i < f->columns; i++)
-		weight[i] = 1;
-	for (int i = 0; i < f->columns; i++) {
-		if (!f->full[i])
-			continue;
-		weight[i] = 0;
-		part[len] = figure_at(f, absolute, weight);
-		weight[i] = 1;
-		if (isnan(part[len]))
-			return 0;
-		mean += part[len++];
-	}
-	for (int i = 0; i < len; i++) {
-		squares += (part[i] - mean / len) * (part[i] - mean / len);
-		if (i)
-			products += (part[i] - mean / len) * (part[i - 1] - mean / len);
-	}
-	if (!(squares > 0))
-		return 0;
-	n = len;
-	r = products / squares;
-	r = n >= 12 ? (r * n + 1) / (n - 4)
-	            : r + 1 / n; /* it comes out too low by (1 + 4 r) / n: F. H. C. Marriott and J. A. Pope, "Bias in the estimation of autocorrelations", Biometrika 41 (1954) */
-	return r < 0 ? 0 : r > CORRELATION_MAX ? CORRELATION_MAX : r;
-}
-
-static void sample_draw(const struct figure *f, uint64_t *seed, float *weight)
-{
-	memset(weight, 0, (size_t)f->columns * sizeof(*weight));
-	for (int r = 0; r < f->runs; r++) {
-		int run = f->runs > 1 ? (int)random_below(seed, (uint32_t)f->runs) : 0;
-		uint32_t len = (uint32_t)(f->run_from[run + 1] - f->run_from[run]);
-
-		for (uint32_t i = 0; i < len; i++)
-			weight[f->run_from[run] + (int)random_below(seed, len)]++;
-	}
-}
-
-int figure_spread(struct figure *f, bool absolute, uint64_t *seed, struct spread *ret)
-{
-	_cleanup_free_ float *weight = calloc((size_t)f->columns + 1, sizeof(*weight));
-	double mean = 0, squares = 0, n = f->runs_full > 1 ? f->runs_full : f->columns_full;
-	int known = 0;
-
-	*ret = (struct spread){0};
-	if (!weight || (f->measures->quantile[f->id] && !f->below && below_init(f)))
-		return -ENOMEM;
-	for (int i = 0; i < SAMPLES && n > 1; i++) {
-		double value, step;
-
-		sample_draw(f, seed, weight);
-		value = figure_at(f, absolute, weight);
-		if (isnan(value))
-			continue;
-		step = value - mean;
-		mean += step / ++known;
-		squares += step * (value - mean);
-	}
-	ret->known = known >= SAMPLES_MIN * SAMPLES;
-	if (!ret->known)
-		return 0;
-	ret->variance = squares / (known - 1) * n / (n - 1); /* of n values the variance comes out too small by that */
-	if (f->runs_full == 1 && f->runs == 1) {
-		double r = correlation(f, absolute, weight);
-
-		ret->variance *= (1 + r) / (1 - r);
-		n = fmax(n * (1 - r) / (1 + r), fmin(n, FREEDOM_MIN + 1));
-	}
-	ret->freedom = n - 1;
-	return 0;
-}
-
-static int order(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* Y. Benjamini and Y. Hochberg, "Controlling the false discovery rate", J. R. Stat. Soc. B 57 (1995). */
-double false_discovery_limit(double *p, int len, double rate)
-{
-	qsort(p, (size_t)len, sizeof(*p), order);
-	for (int k = len; k > 0; k--)
-		if (p[k - 1] <= rate * k / len)
-			return p[k - 1];
-	return -1;
+	free(f->state);
 }

@@ -7,6 +7,7 @@
 
 #include "judge/compare.h"
 
+#define LANES 8 /* of sums, for vectors */
 #define BLOCKS 32 /* of a recording at most: when they are full, neighbours become one */
 #define MEASURE_KINDS (OF_TOOL + 1)
 enum ledger_book { LEDGER_MAIN, LEDGER_THREADS, LEDGER_CRITICAL, LEDGERS };
@@ -78,6 +79,7 @@ struct figure {
 	enum measure_id id;
 	const struct measures *measures;
 	int columns, runs;
+	int stride; /* columns, and what is missing to a multiple of LANES: of no weight */
 	int *run_from; /* [runs + 1]: each recording's first column */
 	bool *full; /* [columns]: there are data in it */
 	double value; /* of all of it; NAN: no data */
@@ -89,7 +91,8 @@ struct figure {
 		int block;
 	} * column; /* [columns] */
 	/* Of a percentile: how many values lie at or below bucket i, per column, and where the buckets are. */
-	float *below; /* [buckets][columns]; the first bucket are the zeros */
+	float *below; /* [buckets][stride]; the first bucket are the zeros */
+	int near; /* the bucket that it lies in of all of it */
 	int buckets;
 	int32_t offset;
 	int scale;
@@ -98,7 +101,9 @@ struct figure {
 	int values_len;
 	const enum metric_id *metrics;
 	double *seconds; /* [columns] */
-	double *states; /* [columns][LEDGERS][STATE_COUNT], ns; NULL: not needed */
+	double *states; /* [states_len][columns], ns */
+	int *state; /* which: a book's number * STATE_COUNT + the state; those in which it never was are left out */
+	int states_len;
 	struct metric_set *scratch; /* lent */
 };
 
@@ -107,14 +112,56 @@ int figure_init(struct figure *f, const struct compare_side *s, const char *name
         enum measure_id id, struct metric_set *scratch);
 void figure_fini(struct figure *f);
 
+/* Of the blocks of a percentile; before figure_at(). 0 or -ENOMEM. */
+int figure_below(struct figure *f);
+/* The logarithm, or (absolute) the value itself, when blocks count weight times each ([stride]). NAN: no data. */
+double figure_at(const struct figure *f, bool absolute, const float *weight);
+
+/* compare_spread.c: */
+
+#define SAMPLES 400
+#define SAMPLES_FEW 100 /* enough where there is no doubt */
+
+struct samples { /* how often each block was drawn: the same for all figures of an agent on one side. {.seed} */
+	uint64_t seed;
+	float *weight; /* [SAMPLES][stride]; NULL: not drawn yet */
+};
+void samples_fini(struct samples *s);
+
 /* How a figure would vary. */
-struct spread {
+struct spread { /* zero-initialised */
 	double variance; /* of its logarithm; of itself where absolute is asked for */
 	double freedom; /* degrees, Student's */
 	bool known; /* there were data in most samples */
+	int samples, with_data; /* so far */
+	double mean, squares;
+	double alike; /* neighbouring blocks; NAN: not known yet */
 };
-/* *seed as for random_next(). 0 or -ENOMEM. */
-int figure_spread(struct figure *f, bool absolute, uint64_t *seed, struct spread *ret);
+/* Goes on to sample `upto`. 0 or -ENOMEM. */
+int figure_spread(struct figure *f, bool absolute, struct samples *samples, int upto, struct spread *s);
+
+/* compare_row.c and compare.c: */
+
+#define CONFIDENCE 0.95
+extern const char *const side_names[2]; /* "base", "new" */
+
+struct work {
+	const struct compare_side *side[2];
+	const struct compare_limits *limits;
+	struct comparisons *c;
+	struct owner *owner;
+	int rows_cap;
+	uint64_t seed;
+	struct samples samples[2]; /* of the agents at hand */
+	struct metric_set scratch;
+};
+
+/* A text as long as the comparisons live; the same one is kept once. */
+const char *keep(struct work *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* NULL when out of memory, which the owner knows then. */
+struct comparison *row_add(struct work *w);
+/* The row of one measure of an agent, its class or its tool, if either side has any. agent: as it is told. 0 or -ENOMEM. */
+int measure_compare(struct work *w, const char *agents[2], const char *agent, enum measure_of of, const char *subject, enum measure_id id);
 
 /* Benjamini and Hochberg: up to which p a row is kept. p is sorted; returns -1 where none is. */
 double false_discovery_limit(double *p, int len, double rate);
