@@ -4,6 +4,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -27,6 +28,12 @@ def wait_for(what, condition):
             return value
         time.sleep(0.005)
     raise AssertionError(f"waited in vain for {what}")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def buckets(hist):

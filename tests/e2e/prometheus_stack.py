@@ -10,13 +10,7 @@ import subprocess
 import urllib.parse
 import urllib.request
 
-from conftest import HANG_S, STAKEOUT, wait_for
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+from conftest import HANG_S, STAKEOUT, free_port, wait_for
 
 
 def get(url, headers=(), timeout=HANG_S):

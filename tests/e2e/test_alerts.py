@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import HANG_S, wait_for
+from conftest import HANG_S, free_port, wait_for
 from test_serve import daemon, line_of_stderr, manager  # noqa: F401: fixtures
 
 RULES = """\
@@ -193,12 +193,6 @@ def await_state(url, path, what):
         except OSError:
             return None
     return wait_for(path, ask)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @pytest.fixture

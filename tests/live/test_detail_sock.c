@@ -36,6 +36,30 @@ struct pair {
 	int fd[2];
 };
 
+/* Both ends. place: unix sockets have none; another's, which the caller closes, tells by its listener which end serves. */
+static void pair_open(struct pair *pair, struct place *place, int family)
+{
+	if (family == AF_UNIX) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair->fd), 0);
+		return;
+	}
+	assert_true(place_open(place, family));
+	assert_true(place_pair(place, &pair->fd[0], &pair->fd[1]));
+}
+
+/* A request and an answer are two sends each. */
+static void pair_hurry(const struct pair *pair)
+{
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(setsockopt(pair->fd[i], IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)), 0);
+}
+
+static void pair_close(const struct pair *pair)
+{
+	close(pair->fd[0]);
+	close(pair->fd[1]);
+}
+
 /* value: 0 longest exchange, 1 bytes sent, 2 bytes received, 3 exchanges. */
 static int asks(struct worker *self, void *arg)
 {
@@ -113,14 +137,10 @@ static void toggling_check(int family)
 	int n;
 
 	live_need(PROBE_SOCK);
-	if (family == AF_UNIX) {
-		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair.fd), 0);
-	} else {
-		assert_true(place_open(&place, family));
-		assert_true(place_pair(&place, &pair.fd[0], &pair.fd[1]));
+	pair_open(&pair, &place, family);
+	if (family != AF_UNIX) {
 		place_close(&place);
-		for (int i = 0; i < 2; i++) /* a request and an answer are two sends each */
-			assert_int_equal(setsockopt(pair.fd[i], IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)), 0);
+		pair_hurry(&pair);
 	}
 	client = worker_start(asks, &pair);
 	server = worker_start(answers, &pair);
@@ -156,8 +176,7 @@ static void toggling_check(int family)
 	assert_true(all[0]->metrics.hist[M_PICKUP_NS]->max <= client->value[0]);
 	assert_true(all[0]->metrics.hist[M_REQUEST_BYTES]->min > HEAD && all[0]->metrics.hist[M_REQUEST_BYTES]->max <= HEAD + 97);
 	assert_true(all[0]->metrics.hist[M_ANSWER_BYTES]->min > HEAD && all[0]->metrics.hist[M_ANSWER_BYTES]->max <= HEAD + 1009);
-	close(pair.fd[0]);
-	close(pair.fd[1]);
+	pair_close(&pair);
 }
 
 static void test_toggling_tcp(void **state)
@@ -186,11 +205,9 @@ static void test_taken_away(void **state)
 
 	(void)state;
 	live_need(PROBE_SOCK);
-	assert_true(place_open(&place, AF_INET));
-	assert_true(place_pair(&place, &pair.fd[0], &pair.fd[1]));
+	pair_open(&pair, &place, AF_INET);
 	place_close(&place);
-	for (int i = 0; i < 2; i++)
-		assert_int_equal(setsockopt(pair.fd[i], IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)), 0);
+	pair_hurry(&pair);
 	client = worker_start(asks, &pair);
 	server = worker_start(answers, &pair);
 	worker_settle(client);
@@ -235,8 +252,7 @@ static void test_taken_away(void **state)
 	assert_true(a->metrics.hist[M_PICKUP_NS]->max <= client->value[0]);
 	assert_true(a->metrics.hist[M_REQUEST_BYTES]->min > HEAD && a->metrics.hist[M_REQUEST_BYTES]->max <= HEAD + 97);
 	assert_true(a->metrics.hist[M_ANSWER_BYTES]->min > HEAD && a->metrics.hist[M_ANSWER_BYTES]->max <= HEAD + 1009);
-	close(pair.fd[0]);
-	close(pair.fd[1]);
+	pair_close(&pair);
 }
 
 /* --- what straddles a change --- */
@@ -295,8 +311,7 @@ static void test_straddling(void **state)
 
 	(void)state;
 	live_need(PROBE_SOCK);
-	assert_true(place_open(&place, AF_INET));
-	assert_true(place_pair(&place, &pair.fd[0], &pair.fd[1]));
+	pair_open(&pair, &place, AF_INET);
 	w = worker_start(asks_slowly, &pair);
 	worker_settle(w);
 	l = live_open(NULL);
@@ -346,8 +361,7 @@ static void test_straddling(void **state)
 	assert_int_equal(counter_of(a, M_RECEIVED_BYTES), 300);
 	assert_in_range(hist_sum(a, M_EXCHANGE_NS), 1, first_ns + third_ns); /* without the 50 ms and more of the second one */
 	place_close(&place);
-	close(pair.fd[0]);
-	close(pair.fd[1]);
+	pair_close(&pair);
 }
 
 /* --- what had arrived --- */
@@ -388,8 +402,7 @@ static void test_arrivals(void **state)
 
 	(void)state;
 	live_need(PROBE_SOCK);
-	assert_true(place_open(&place, AF_INET));
-	assert_true(place_pair(&place, &pair.fd[0], &pair.fd[1]));
+	pair_open(&pair, &place, AF_INET);
 	w = worker_start(reads, &pair);
 	worker_settle(w);
 	l = live_open(NULL);
@@ -412,8 +425,7 @@ static void test_arrivals(void **state)
 	assert_int_equal(hist_count(a, M_SERVE_PICKUP_NS), 1);
 	assert_in_range(hist_sum(a, M_SERVE_PICKUP_NS), LATER_NS, l->end_ns - begin_ns);
 	place_close(&place);
-	close(pair.fd[0]);
-	close(pair.fd[1]);
+	pair_close(&pair);
 }
 
 /* --- what comes and goes meanwhile --- */

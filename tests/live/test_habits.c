@@ -95,21 +95,26 @@ static int repeats_scene(struct worker *self, void *arg)
 	return 0;
 }
 
+/* A scene from begin to end, and what is told of it. */
+static const struct agent_data *scene_play(worker_fn scene, const struct observer_config *cfg, struct worker **ret)
+{
+	struct worker *w = worker_start(scene, NULL);
+	struct live *l = live_alone(w, cfg);
+
+	worker_go(w);
+	worker_wait(w);
+	*ret = w;
+	return live_close(l, true, 0);
+}
+
 static void test_repeats(void **state)
 {
 	struct observer_config cfg = { .ring_bytes = 8 << 20, .probe_on = { [PROBE_DUP] = true } };
-	struct live *l = live_open(&cfg);
-	struct worker *w = worker_start(repeats_scene, NULL);
 	const struct agent_data *a;
+	struct worker *w;
 
 	(void)state;
-	worker_settle(w);
-	live_watch(l, &w->pid, 1);
-	worker_go(w);
-	live_until(l, w);
-	worker_go(w);
-	worker_wait(w);
-	a = live_close(l, true, 0);
+	a = scene_play(repeats_scene, &cfg, &w);
 	assert_int_equal(counter_of(a, M_EXCHANGES), 20);
 	assert_int_equal(counter_of(a, M_REQUESTS_REPEATED), w->value[0]);
 	assert_int_equal(hist_count(a, M_REPEATED_NS), w->value[0]);
@@ -162,18 +167,11 @@ static int stalls_scene(struct worker *self, void *arg)
 
 static void test_stalls(void **state)
 {
-	struct live *l = live_open(NULL);
-	struct worker *w = worker_start(stalls_scene, NULL);
 	const struct agent_data *a;
+	struct worker *w;
 
 	(void)state;
-	worker_settle(w);
-	live_watch(l, &w->pid, 1);
-	worker_go(w);
-	live_until(l, w);
-	worker_go(w);
-	worker_wait(w);
-	a = live_close(l, true, 0);
+	a = scene_play(stalls_scene, NULL, &w);
 	assert_int_equal(hist_count(a, M_REQUEST_SENDS), 2 * ROUNDS);
 	assert_int_equal(hist_sum(a, M_REQUEST_SENDS), 2 * 2 * ROUNDS);
 	print_message("%llu stalls, %.1f ms by the worker's clock, %.1f ms seen\n", (unsigned long long)w->value[0], w->value[1] / 1e6,

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import HANG_S, Agents, Recording, rank, wait_for
+from conftest import HANG_S, Agents, Recording, free_port, rank, wait_for
 
 HERE = Path(__file__).parent
 PYTHON = "/usr/bin/python3"
@@ -118,12 +118,6 @@ def listening(serve, count=1):
 def listens(port):
     with socket.socket() as s:
         return s.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def open_services(folder):
