@@ -46,8 +46,7 @@ struct rival_key {
 	char comm[SO_COMM_BYTES];
 };
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(type, BPF_MAP_TYPE_HASH); /* preallocated: with the run queue locked there is not always memory to be had for an entry */
 	__uint(max_entries, 4096); /* who finds no room is not named: see tables_full */
 	__type(key, struct rival_key);
 	__type(value, u64);
