@@ -34,7 +34,7 @@ BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -D__TARGET_ARCH_$(BPF_ARCH) -Iin
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 USER_SRC := $(wildcard user/*/*.c user/*/*.cc)
 # All but what knows BPF: built for the unit tests with sanitizers.
-PURE_SRC := user/watch/options.c $(wildcard user/lib/*.c user/serve/config*.c user/model/*.c user/model/*.cc user/judge/*.c user/sink/*.c user/symbols/*.c) $(filter-out user/top/paint.c,$(wildcard user/top/*.c)) $(filter-out user/collect/collector.c user/collect/budget.c,$(wildcard user/collect/*.c)) $(addprefix user/probe/,btf_scan.c elf_sites.c go_functions.c runtime_sites.c)
+PURE_SRC := user/watch/options.c $(wildcard user/lib/*.c user/serve/config*.c user/serve/alert_findings.c user/serve/diagnoses.c user/model/*.c user/model/*.cc user/judge/*.c user/sink/*.c user/symbols/*.c) $(filter-out user/top/paint.c,$(wildcard user/top/*.c)) $(filter-out user/collect/collector.c user/collect/budget.c,$(wildcard user/collect/*.c)) $(addprefix user/probe/,btf_scan.c elf_sites.c go_functions.c runtime_sites.c)
 UNIT := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 LIVE := $(patsubst tests/live/%.c,$(O)/tests/live/%,$(wildcard tests/live/test_*.c))
 SKEL := $(O)/stakeout.skel.h

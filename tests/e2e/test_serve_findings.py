@@ -141,6 +141,40 @@ def test_findings_are_those_of_the_report(serve, clumsy, tmp_path):
         assert told is None or any(same(told, reports.after(n)) for n in range(1, len(reports.ends) + 1)), told
 
 
+def notices(folder):
+    path = folder / "notices"
+    return [a for line in path.read_text().splitlines() for a in json.loads(line)["alerts"]] if path.exists() else []
+
+
+def test_notices(serve, clumsy, tmp_path):
+    """Severe ones are told, once, also when the daemon was killed meanwhile, and that they are over when the agent has ended."""
+    alerts = f"alerts: {{findings: warning, file: {tmp_path}/notices, state: {tmp_path}/state.json}}\n"
+    daemon = serve(clumsy, alerts)
+    of = lambda rule, status: [a for a in notices(tmp_path) if (a["rule"], a["status"]) == (rule, status)]
+    wait_for("a notice", lambda: daemon.alive() and of("finding:tools-failing", "firing"))
+    (first,) = of("finding:tools-failing", "firing")
+    assert first["subject"] == "tool tail" and first["severity"] in ("warning", "critical") and first["unit"] == "seconds" and first["value"] > 0
+
+    def on_page():
+        page = series(daemon)
+        severe = {f"finding:{name}" for (name, _), f in of_page(page).items() if f["severity"] != "info"}
+        return {"finding:tools-failing"} <= severe <= {labels["rule"] for labels, _ in page.get("stakeout_alert_firing", [])}
+
+    wait_for("all of them to fire on the page", on_page)
+    wait_for("the state", lambda: "finding:tools-failing" in (tmp_path / "state.json").read_text())
+    daemon.kill()
+    reports = Reports(tmp_path)
+    found = [reports.after(n).get(("tools-failing", "tool tail"), {}) for n in range(1, len(reports.ends) + 1)]
+    assert any(max(f.get("wall_s", 0), f.get("cpu_s", 0)) == pytest.approx(first["value"], rel=1e-9) for f in found)
+    daemon = serve(clumsy, alerts)
+    wait_for("it to be found again", lambda: any(name == "tools-failing" for name, _ in of_page(series(daemon))))
+    clumsy.communicate(b"\n", timeout=HANG_S)
+    (last,) = wait_for("its end", lambda: of("finding:tools-failing", "resolved"))
+    assert last["since"] == first["since"] and last["until"] > first["since"] and len(of("finding:tools-failing", "firing")) == 1
+    assert daemon.end() == 0
+    assert {a["severity"] for a in notices(tmp_path)} <= {"warning", "critical"}
+
+
 def test_findings_can_be_turned_off(serve, clumsy, tmp_path):
     daemon = serve(clumsy, "findings: false\n")
     # long after it would have been judged

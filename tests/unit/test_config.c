@@ -106,6 +106,12 @@ static void test_everything(void **state)
 	assert_string_equal(c->labels[1].name, "team");
 	assert_string_equal(c->labels[1].value, "a: b");
 	config_free(c);
+	c = good(TARGETS "alerts: {findings: Off}\n");
+	assert_true(c->findings && c->alerts.findings == SEVERITY_COUNT);
+	config_free(c);
+	c = good(TARGETS "alerts: {findings: warning}\n");
+	assert_int_equal(c->alerts.findings, SEVERITY_WARNING);
+	config_free(c);
 }
 
 /* The message is "FILE:LINE: " and then all of `says`, in this order, '*' standing for anything between. */
@@ -175,6 +181,8 @@ static const struct bad {
 	{ TARGETS "labels: {a: [b]}\n", 2, "labels.a is not a text" },
 	{ TARGETS "alerts:\n  repaet: 1h\n", 3, "unknown key 'repaet' (did you mean 'repeat'?) in alerts" },
 	{ TARGETS "alerts:\n  silences:\n  - {until: never, rule: a}\n", 4, "alerts.silences.until 'never' is not a date and a time with its zone" },
+	{ TARGETS "alerts:\n  findings: bad\n", 3, "alerts.findings 'bad' is not info, warning, critical or off" },
+	{ TARGETS "findings: false\nalerts:\n  findings: info\n", 4, "alerts.findings: nothing is found where findings are off" },
 	{ TARGETS "alerts:\n  silences: [{}]\n", 3, "a silence needs rule or agent" },
 	{ TARGETS "labels: {a: b, a: c}\n", 2, "'a' is there twice in labels" },
 	{ TARGETS "? [a]\n: b\n", 2, "a key is not a text" },

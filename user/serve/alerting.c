@@ -12,6 +12,7 @@
 #include "lib/timestamp.h"
 #include "lib/util.h"
 #include "model/json_tree.h"
+#include "serve/alert_findings.h"
 #include "serve/alert_sinks.h"
 #include "serve/ways.h"
 
@@ -19,6 +20,8 @@
 #define STATE_MAX (16 << 20) /* bytes of a state file */
 #define CLOSE_S 5
 #define PATIENCE_INTERVALS 3 /* a rule that fired before a restart has its span, and so many intervals, to fire again */
+
+#define FINDINGS_PATIENCE_S 120.0 /* a finding has as long as what is judged reaches back */
 
 enum { PROMPT, RESOLVED, PARTS }; /* rules by when they can be judged */
 
@@ -28,6 +31,7 @@ struct alerting {
 	struct rules *part; /* PARTS, of them; they own nothing but the arrays; lent to the watches */
 	struct rule_watch *watch[PARTS];
 	struct alerts *alerts;
+	struct alert_findings findings;
 	struct alert_sinks sinks;
 	struct sender *state; /* NULL: none is kept */
 	uint64_t saved; /* generation of alerts that the state has */
@@ -90,6 +94,8 @@ static double patience(void *ctx, const char *name)
 	const struct alerting *a = ctx;
 	const struct rule *r = rule_find(a->rules, name);
 
+	if (!strncmp(name, ALERT_FINDINGS_MARK, strlen(ALERT_FINDINGS_MARK)))
+		return a->config->alerts.findings < SEVERITY_COUNT ? FINDINGS_PATIENCE_S : -1;
 	return r ? r->over_s + r->for_s + PATIENCE_INTERVALS * a->interval_s : -1;
 }
 
@@ -139,6 +145,15 @@ static int on_rule(void *ctx, const struct rule_event *e)
 				     .seconds = !ratio && kind == QUANTITY_TIME,
 				     .bytes = !ratio && kind == QUANTITY_BYTES };
 	return alerts_event(a->alerts, &news, a->now_ns);
+}
+
+static int on_finding(void *ctx, struct alert_news *news)
+{
+	struct alerting *a = ctx;
+
+	news->about.since_ns = wall_ns(a, (double)news->about.since_ns / 1e9);
+	news->about.ended_ns = wall_ns(a, (double)news->about.ended_ns / 1e9);
+	return alerts_event(a->alerts, news, a->now_ns);
 }
 
 static struct alert_context context_of(const struct alerting *a)
@@ -384,6 +399,7 @@ void alerting_close(struct alerting *a)
 		sender_close(a->state, CLOSE_S);
 	}
 	alert_sinks_close(&a->sinks);
+	alert_findings_fini(&a->findings);
 	alerts_free(a->alerts);
 	parts_free(a->part);
 	rules_free(a->rules);
@@ -424,6 +440,12 @@ int alerting_closed(struct alerting *a, const struct interval_data *i)
 int alerting_interval(struct alerting *a, const struct interval_data *i)
 {
 	return interval(a, i, RESOLVED);
+}
+
+int alerting_found(struct alerting *a, const struct recents *r, const struct live *l)
+{
+	a->now_ns = timestamp_now();
+	return alert_findings_look(&a->findings, r, l, a->config->alerts.findings, on_finding, a);
 }
 
 static int firing_tell(void *ctx, const struct alert *of)

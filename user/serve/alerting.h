@@ -6,6 +6,7 @@
 #ifndef STAKEOUT_SERVE_ALERTING_H
 #define STAKEOUT_SERVE_ALERTING_H
 
+#include "judge/recents.h"
 #include "model/live.h"
 #include "model/recording.h"
 #include "serve/config.h"
@@ -22,6 +23,8 @@ bool alerting_uses(const struct alerting *a, const struct config *c);
 /* An interval at its end, and again when it has been resolved. 0 or -ENOMEM. */
 int alerting_closed(struct alerting *a, const struct interval_data *i);
 int alerting_interval(struct alerting *a, const struct interval_data *i);
+/* What is found of the agents of the same interval, before alerting_interval(). 0 or -ENOMEM. */
+int alerting_found(struct alerting *a, const struct recents *r, const struct live *l);
 /* What pages of metrics tell. 0 or -ENOMEM. */
 int alerting_tell(struct alerting *a, struct live *l);
 /* No alerts are asked for any more; to be called with each interval until it returns true: then alerting_close() has nothing to wait for. */

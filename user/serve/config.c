@@ -329,6 +329,8 @@ static int alerts_take(const struct load *l, yaml_place at)
 	a->on = at != 0;
 	if (!l->o->raw->alerts)
 		return a->on && !err ? rules_take(l, at) : err;
+	if (!err && a->findings < SEVERITY_COUNT && !l->o->config.findings)
+		return BLAME(l, yaml_file_key(l->o->file, at, "findings"), "alerts.findings: nothing is found where findings are off");
 	if (!err)
 		err = silences_take(l, yaml_file_key(l->o->file, at, "silences"));
 	return err ? err : rules_take(l, at);
@@ -359,7 +361,7 @@ static void defaults_set(struct config *c)
 	c->recordings = (struct config_recordings){ .rotate_s = 3600, .rotate_bytes = 256 << 20, .max_bytes = 1 << 30, .compress = true };
 	c->prometheus = (struct config_prometheus){ .max_series = 20000, .max_connections = 64, .timeout_s = 10 };
 	c->otlp = (struct config_otlp){ .file_bytes = 100 << 20, .interval_s = 10, .timeout_s = 10, .queue = 60 };
-	c->alerts = (struct config_alerts){ .command_user = "nobody", .command_timeout_s = 10, .resend_s = 60, .timeout_s = 10, .queue = 100, .repeat_s = 4 * 3600 };
+	c->alerts = (struct config_alerts){ .findings = SEVERITY_COUNT, .command_user = "nobody", .command_timeout_s = 10, .resend_s = 60, .timeout_s = 10, .queue = 100, .repeat_s = 4 * 3600 };
 }
 
 static int config_take(const struct load *l)
@@ -495,7 +497,7 @@ const char *config_fixed(const struct config *a, const struct config *b, char *b
 	int n = 0;
 
 	for (const struct key *k = watch_keys; k->name; k++)
-		if (!key_same(k, in_a, in_b))
+		if (!key_same(k, in_a, in_b) && k->member != offsetof(struct config, findings))
 			names[n++] = k->name;
 	if (!lists_same(in_a->probes, in_a->probes_count, in_b->probes, in_b->probes_count))
 		names[n++] = "probes";

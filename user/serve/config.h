@@ -45,6 +45,7 @@ struct config_otlp { /* section `otlp` */
 struct config_alerts { /* section `alerts` */
 	bool on; /* the section is there */
 	const char *rules; /* file; NULL: those that come with the program */
+	int findings; /* told from this enum severity on; SEVERITY_COUNT: none */
 	struct rules *loaded; /* never NULL when on; whoever takes them away sets it NULL */
 	const char *file, *journal, *syslog, *webhook, *alertmanager; /* sinks; NULL: not asked for */
 	const char *command, *command_user; /* nobody */

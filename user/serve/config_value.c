@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "judge/severity.h"
 #include "lib/timestamp.h"
 #include "lib/util.h"
 #include "probe/targets.h"
@@ -140,6 +141,16 @@ static int flag_set(const char *text, bool *ret, char *why, size_t why_len)
 	return wrong(why, why_len, "true or false");
 }
 
+static int severity_set(const char *text, int *ret, char *why, size_t why_len)
+{
+	int found = !strcasecmp(text, "off") ? SEVERITY_COUNT : severity_find(text);
+
+	if (found < 0)
+		return wrong(why, why_len, "info, warning, critical or off");
+	*ret = found;
+	return 0;
+}
+
 static int regex_check(const char *text, char *why, size_t why_len)
 {
 	char reason[128];
@@ -241,6 +252,8 @@ int value_set(enum value_kind kind, const char *text, double min, double max, vo
 		return err;
 	case VALUE_BUDGET:
 		return budget_set(text, min, max, member, why, why_len);
+	case VALUE_SEVERITY:
+		return severity_set(text, member, why, why_len);
 	case VALUE_TIME:
 		return timestamp_parse(text, member) ? wrong(why, why_len, "a date and a time with its zone, such as 2026-11-30T08:00:00Z") : 0;
 	case VALUE_PIDS:

@@ -19,6 +19,7 @@ enum value_kind { /* and the type of the member */
 	VALUE_COUNT, /* uint64_t */
 	VALUE_NUMBER, /* double, a whole number */
 	VALUE_BUDGET, /* double, percent; `off` is 0 */
+	VALUE_SEVERITY, /* int, an enum severity; `off` is SEVERITY_COUNT */
 	VALUE_TIME, /* int64_t, ns since 1970; RFC 3339 */
 	VALUE_PIDS, /* struct target_spec's pids and pids_len: the member is pids; a list to be freed */
 	VALUE_KINDS

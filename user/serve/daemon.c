@@ -113,7 +113,9 @@ static void alerts_leave(struct daemon *d)
 /* Judging costs; nobody else asks for it. */
 static bool diagnoses_wanted(const struct config *c)
 {
-	return c->findings && (c->prometheus.textfile || c->prometheus.listen || c->otlp.file || c->otlp.endpoint);
+	bool alerts = c->alerts.on && c->alerts.findings < SEVERITY_COUNT;
+
+	return c->findings && (alerts || c->prometheus.textfile || c->prometheus.listen || c->otlp.file || c->otlp.endpoint);
 }
 
 static int on_closed(void *ctx, const struct interval_data *i)
@@ -142,7 +144,10 @@ static int on_interval(void *ctx, const struct interval_data *i, const struct st
 	if (d->recordings)
 		recordings_tell(d, i, stacks);
 	if (d->alerting) {
-		int failed = alerting_interval(d->alerting, i);
+		int failed = alerting_found(d->alerting, &d->diagnoses.recents, &d->live);
+
+		if (!failed)
+			failed = alerting_interval(d->alerting, i);
 
 		alerts_err(d, failed ? failed : alerts_tell(d));
 	}
