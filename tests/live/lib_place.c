@@ -66,6 +66,14 @@ int place_port(const struct sockaddr_storage *at)
 	return at->ss_family == AF_INET ? ntohs(((const struct sockaddr_in *)at)->sin_port) : 0;
 }
 
+int port_of(int fd)
+{
+	struct sockaddr_storage at;
+	socklen_t len = sizeof(at);
+
+	return getsockname(fd, (void *)&at, &len) ? -1 : place_port(&at);
+}
+
 bool family_has(int family)
 {
 	struct place p;

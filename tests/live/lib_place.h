@@ -20,6 +20,7 @@ void place_close(struct place *p);
 /* A connected pair through the place. */
 bool place_pair(struct place *p, int *ret_client, int *ret_server);
 int place_port(const struct sockaddr_storage *at); /* host byte order */
+int port_of(int fd); /* of its own end; -1: it has none */
 /* Whether this kernel has the family. */
 bool family_has(int family);
 

@@ -281,3 +281,30 @@ int tape_teardown(void **state)
 	observer_free(tape.observer);
 	return 0;
 }
+
+void link_open_check(const struct link_view *v, const struct worker *w, int family, int type)
+{
+	assert_int_equal(v->opens, 1);
+	assert_true(v->in_order);
+	assert_int_equal(v->open->head.agent, 1);
+	assert_int_equal(v->open->head.tid, w->pid);
+	assert_int_equal(v->open->family, family);
+	assert_int_equal(v->open->type, type);
+	assert_true(v->open->socket > 0);
+}
+
+void link_moved_check(const struct link_view *v, int sends, uint64_t sent_bytes, int receives, uint64_t received_bytes, int ends)
+{
+	assert_int_equal(v->sends, sends);
+	assert_int_equal(v->sent_bytes, sent_bytes);
+	assert_int_equal(v->receives, receives);
+	assert_int_equal(v->received_bytes, received_bytes);
+	assert_int_equal(v->ends, ends);
+}
+
+void link_close_check(const struct link_view *v, int error)
+{
+	assert_int_equal(v->closes, 1);
+	assert_int_equal(v->close->error, error);
+	assert_int_equal(v->close->head.agent, 1);
+}

@@ -32,6 +32,11 @@ struct link_view {
 /* The n-th (from 0) connection that process tgid opened with this role, in order of time. Fails the test when there is none. */
 struct link_view tape_link(pid_t tgid, enum so_role role, int n);
 struct link_view tape_number(uint32_t number);
+/* It was opened once, before all else of it, by this worker, the only agent. */
+void link_open_check(const struct link_view *v, const struct worker *w, int family, int type);
+void link_moved_check(const struct link_view *v, int sends, uint64_t sent_bytes, int receives, uint64_t received_bytes, int ends);
+/* It was closed once; error: a positive errno, or 0. */
+void link_close_check(const struct link_view *v, int error);
 /* How many connections with that role; -1: any role. tgid 0: of any process. */
 int tape_opens(pid_t tgid, int role);
 /* Records of a kind, of all connections and of none; tid 0: by anybody. */

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,47 +22,11 @@
 
 #define MANY 200
 
-static int port_of(int fd)
-{
-	struct sockaddr_storage at;
-	socklen_t len = sizeof(at);
-
-	worker_check(!getsockname(fd, (void *)&at, &len));
-	return place_port(&at);
-}
-
 static void reset_on_close(int fd)
 {
 	struct linger l = { .l_onoff = 1 };
 
 	worker_check(!setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)));
-}
-
-static void open_check(const struct link_view *v, const struct worker *w, int family, int type)
-{
-	assert_int_equal(v->opens, 1);
-	assert_true(v->in_order);
-	assert_int_equal(v->open->head.agent, 1);
-	assert_int_equal(v->open->head.tid, w->pid);
-	assert_int_equal(v->open->family, family);
-	assert_int_equal(v->open->type, type);
-	assert_true(v->open->socket > 0);
-}
-
-static void moved_check(const struct link_view *v, int sends, uint64_t sent_bytes, int receives, uint64_t received_bytes, int ends)
-{
-	assert_int_equal(v->sends, sends);
-	assert_int_equal(v->sent_bytes, sent_bytes);
-	assert_int_equal(v->receives, receives);
-	assert_int_equal(v->received_bytes, received_bytes);
-	assert_int_equal(v->ends, ends);
-}
-
-static void close_check(const struct link_view *v, int error)
-{
-	assert_int_equal(v->closes, 1);
-	assert_int_equal(v->close->error, error);
-	assert_int_equal(v->close->head.agent, 1);
 }
 
 /* --- TCP, from listen to close --- */
@@ -109,7 +72,7 @@ static void tcp_check(int family)
 	server = tape_link(w->pid, SO_ROLE_SERVER, 0);
 	listener = tape_link(w->pid, SO_ROLE_LISTENER, 0);
 
-	open_check(&client, w, family, SOCK_STREAM);
+	link_open_check(&client, w, family, SOCK_STREAM);
 	assert_int_equal(client.open->remote_port, w->value[1]);
 	assert_memory_equal(client.open->remote, ip, 16);
 	assert_memory_equal(client.open->local, ip, 16);
@@ -119,23 +82,23 @@ static void tcp_check(int family)
 	assert_int_equal(client.connect->error, 0);
 	assert_int_equal(client.accepts, 0);
 	assert_in_range(client.connect->duration_ns, 1, NS_PER_S * 60);
-	moved_check(&client, 1, 100, 1, 200, 0);
-	close_check(&client, 0);
+	link_moved_check(&client, 1, 100, 1, 200, 0);
+	link_close_check(&client, 0);
 
-	open_check(&server, w, family, SOCK_STREAM);
+	link_open_check(&server, w, family, SOCK_STREAM);
 	assert_int_equal(server.open->local_port, w->value[1]);
 	assert_int_equal(server.open->remote_port, w->value[0]);
 	assert_memory_equal(server.open->remote, ip, 16);
 	assert_memory_equal(server.open->local, ip, 16);
 	assert_int_equal(server.accepts, 1);
 	assert_int_equal(server.connects, 0);
-	moved_check(&server, 2, 200, 2, 100, 1);
-	close_check(&server, 0);
+	link_moved_check(&server, 2, 200, 2, 100, 1);
+	link_close_check(&server, 0);
 
-	open_check(&listener, w, family, SOCK_STREAM);
+	link_open_check(&listener, w, family, SOCK_STREAM);
 	assert_int_equal(listener.open->local_port, w->value[1]);
-	moved_check(&listener, 0, 0, 0, 0, 0);
-	close_check(&listener, 0);
+	link_moved_check(&listener, 0, 0, 0, 0, 0);
+	link_close_check(&listener, 0);
 }
 
 static void test_tcp_ipv4(void **state)
@@ -187,10 +150,10 @@ static void test_many_connections(void **state)
 		struct link_view c = tape_link(w->pid, SO_ROLE_CLIENT, i), s = tape_link(w->pid, SO_ROLE_SERVER, i);
 
 		assert_int_equal(c.opens + s.opens, 2);
-		moved_check(&c, 1, i + 1, 0, 0, 0);
-		moved_check(&s, 0, 0, 1, i + 1, 0);
-		close_check(&c, 0);
-		close_check(&s, 0);
+		link_moved_check(&c, 1, i + 1, 0, 0, 0);
+		link_moved_check(&s, 0, 0, 1, i + 1, 0);
+		link_close_check(&c, 0);
+		link_close_check(&s, 0);
 	}
 	/* The listener alone is left. */
 	assert_int_equal(tape_held(tape_link(w->pid, SO_ROLE_LISTENER, 0).open->socket, &is), 1);
@@ -246,12 +209,12 @@ static void test_connects(void **state)
 	for (int i = 0; i < 4; i++) {
 		struct link_view v = tape_link(w->pid, SO_ROLE_CLIENT, i);
 
-		open_check(&v, w, AF_INET, SOCK_STREAM);
+		link_open_check(&v, w, AF_INET, SOCK_STREAM);
 		assert_int_equal(v.open->remote_port, w->value[errors[i] ? 1 : 0]);
 		assert_int_equal(v.connects, 1);
 		assert_int_equal(v.connect->error, errors[i]);
 		assert_in_range(v.connect->duration_ns, 1, NS_PER_S * 60);
-		moved_check(&v, i == 3, i == 3 ? 10 : 0, 0, 0, 0);
+		link_moved_check(&v, i == 3, i == 3 ? 10 : 0, 0, 0, 0);
 		assert_int_equal(v.closes, errors[i] ? 0 : 1); /* a connect that failed is its own end */
 	}
 }
@@ -295,7 +258,7 @@ static void test_unanswered_connects(void **state)
 
 		assert_int_equal(v.connects, 1);
 		assert_int_equal(v.connect->error, errors[i]);
-		moved_check(&v, 0, 0, 0, 0, 0);
+		link_moved_check(&v, 0, 0, 0, 0, 0);
 	}
 }
 
@@ -371,8 +334,8 @@ static void ending_play(enum ending e, struct link_view *client, struct link_vie
 	assert_int_equal(tape_opens(0, -1), 3);
 	*client = tape_link(w->pid, SO_ROLE_CLIENT, 0);
 	*server = tape_link(w->pid, SO_ROLE_SERVER, 0);
-	open_check(client, w, AF_INET, SOCK_STREAM);
-	open_check(server, w, AF_INET, SOCK_STREAM);
+	link_open_check(client, w, AF_INET, SOCK_STREAM);
+	link_open_check(server, w, AF_INET, SOCK_STREAM);
 }
 
 static void test_reset(void **state)
@@ -381,10 +344,10 @@ static void test_reset(void **state)
 
 	(void)state;
 	ending_play(END_RESET, &c, &s);
-	moved_check(&c, 1, 100, 0, 0, 0);
-	moved_check(&s, 0, 0, 1, 100, s.ends);
-	close_check(&c, 0);
-	close_check(&s, ECONNRESET);
+	link_moved_check(&c, 1, 100, 0, 0, 0);
+	link_moved_check(&s, 0, 0, 1, 100, s.ends);
+	link_close_check(&c, 0);
+	link_close_check(&s, ECONNRESET);
 }
 
 static void test_reset_unread(void **state)
@@ -393,9 +356,9 @@ static void test_reset_unread(void **state)
 
 	(void)state;
 	ending_play(END_RESET_UNREAD, &c, &s);
-	moved_check(&s, 0, 0, 1, 100, 0);
-	close_check(&c, 0);
-	close_check(&s, ECONNRESET);
+	link_moved_check(&s, 0, 0, 1, 100, 0);
+	link_close_check(&c, 0);
+	link_close_check(&s, ECONNRESET);
 }
 
 static void test_shutdown(void **state)
@@ -404,10 +367,10 @@ static void test_shutdown(void **state)
 
 	(void)state;
 	ending_play(END_SHUTDOWN, &c, &s);
-	moved_check(&c, 1, 10, 1, 100, 1);
-	moved_check(&s, 1, 100, 1, 10, 1);
-	close_check(&c, 0);
-	close_check(&s, 0);
+	link_moved_check(&c, 1, 10, 1, 100, 1);
+	link_moved_check(&s, 1, 100, 1, 10, 1);
+	link_close_check(&c, 0);
+	link_close_check(&s, 0);
 }
 
 static void test_half_open(void **state)
@@ -416,9 +379,9 @@ static void test_half_open(void **state)
 
 	(void)state;
 	ending_play(END_VANISHED, &c, &s);
-	moved_check(&s, 1, 10, 0, 0, 0);
-	close_check(&c, 0);
-	close_check(&s, ECONNRESET);
+	link_moved_check(&s, 1, 10, 0, 0, 0);
+	link_close_check(&c, 0);
+	link_close_check(&s, ECONNRESET);
 }
 
 static void test_never_accepted(void **state)
@@ -427,151 +390,10 @@ static void test_never_accepted(void **state)
 
 	(void)state;
 	ending_play(END_NEVER_ACCEPTED, &c, &s);
-	moved_check(&c, 1, 10, 0, 0, 0);
-	moved_check(&s, 0, 0, 0, 0, 0);
-	close_check(&c, ECONNRESET);
+	link_moved_check(&c, 1, 10, 0, 0, 0);
+	link_moved_check(&s, 0, 0, 0, 0, 0);
+	link_close_check(&c, ECONNRESET);
 	assert_int_equal(s.closes, 1);
-}
-
-/* --- unix sockets --- */
-
-static int unix_scene(struct worker *self, void *arg)
-{
-	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	const char *path = arg;
-	socklen_t len = offsetof(struct sockaddr_un, sun_path) + 1 + strlen(path + 1) + (path[0] ? 1 : 0);
-	int listener, c, s, pair[2];
-
-	memcpy(at.sun_path, path, strlen(path + 1) + 1);
-	worker_pause(self);
-	listener = socket(AF_UNIX, SOCK_STREAM, 0);
-	worker_check(!bind(listener, (void *)&at, len) && !listen(listener, 5));
-	c = socket(AF_UNIX, SOCK_STREAM, 0);
-	worker_check(!connect(c, (void *)&at, len));
-	s = accept(listener, NULL, NULL);
-	send_all(c, 10);
-	receive_all(s, 10);
-	send_all(s, 30);
-	receive_all(c, 30);
-	close(c);
-	worker_check(recv(s, data, 1, 0) == 0);
-	close(s);
-	worker_check(!socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-	send_all(pair[0], 7);
-	receive_all(pair[1], 7);
-	worker_pause(self); /* with the pair open */
-	close(pair[0]);
-	close(pair[1]);
-	close(listener);
-	worker_pause(self);
-	return 0;
-}
-
-static void path_check(const struct link_view *v, const char *path)
-{
-	size_t len = strlen(path + 1) + 1; /* from the second character on: the first may be NUL */
-
-	assert_in_range(v->open->path_bytes, len, len + 1); /* the kernel counts the NUL behind a name in the file system */
-	assert_memory_equal(v->open->path, path, len);
-	assert_int_equal(v->open->path[len], 0);
-}
-
-static void unix_check(const char *path)
-{
-	struct worker *w = tape_scene(unix_scene, (void *)path);
-	struct link_view c, s, pair[2];
-	bool is;
-
-	c = tape_link(w->pid, SO_ROLE_CLIENT, 0);
-	s = tape_link(w->pid, SO_ROLE_SERVER, 0);
-	assert_int_equal(tape_opens(w->pid, SO_ROLE_PAIR), 2);
-	assert_int_equal(tape_opens(w->pid, SO_ROLE_UNKNOWN), 0);
-	open_check(&c, w, AF_UNIX, SOCK_STREAM);
-	open_check(&s, w, AF_UNIX, SOCK_STREAM);
-	path_check(&c, path);
-	path_check(&s, path);
-	moved_check(&c, 1, 10, 1, 30, 0);
-	moved_check(&s, 1, 30, 1, 10, 1);
-	assert_int_equal(tape_count(SO_CONNECT, w->pid), 1);
-	assert_int_equal(tape_count(SO_ACCEPT, w->pid), 1);
-	for (int i = 0; i < 2; i++) {
-		pair[i] = tape_link(w->pid, SO_ROLE_PAIR, i);
-		open_check(&pair[i], w, AF_UNIX, SOCK_STREAM);
-		assert_int_equal(pair[i].open->path_bytes, 0);
-		moved_check(&pair[i], !i, i ? 0 : 7, i, i ? 7 : 0, 0);
-		tape_held(pair[i].open->socket, &is);
-		assert_true(is);
-	}
-	tape_held(c.open->socket, &is);
-	assert_false(is);
-	worker_go(w);
-	worker_settle(w);
-	assert_int_equal(tape_held(pair[0].open->socket, &is), 0);
-}
-
-static void test_unix_abstract(void **state)
-{
-	char path[64] = "";
-
-	(void)state;
-	snprintf(path + 1, sizeof(path) - 1, "stakeout-connections-%d", getpid());
-	unix_check(path);
-}
-
-static void test_unix_named(void **state)
-{
-	char dir[] = "/tmp/stakeout-live-XXXXXX", path[64] = "";
-
-	(void)state;
-	assert_non_null(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/a", dir);
-	unix_check(path);
-	unlink(path);
-	rmdir(dir);
-}
-
-/* --- UDP --- */
-
-static int udp_scene(struct worker *self, void *arg)
-{
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) }, from;
-	int s = socket(AF_INET, SOCK_DGRAM, 0), c = socket(AF_INET, SOCK_DGRAM, 0);
-	socklen_t len = sizeof(at);
-
-	(void)arg;
-	worker_check(!bind(s, (void *)&at, len) && !getsockname(s, (void *)&at, &len));
-	worker_pause(self);
-	worker_check(!connect(c, (void *)&at, len));
-	self->value[0] = port_of(c);
-	self->value[1] = ntohs(at.sin_port);
-	for (int i = 0; i < 3; i++) {
-		send_all(c, 20);
-		worker_check(recvfrom(s, data, sizeof(data), 0, (void *)&from, &len) == 20);
-		worker_check(sendto(s, data, 50, 0, (void *)&from, len) == 50);
-		worker_check(recv(c, data, sizeof(data), 0) == 50);
-	}
-	worker_pause(self);
-	return 0;
-}
-
-static void test_udp(void **state)
-{
-	struct link_view c;
-	struct worker *w;
-
-	(void)state;
-	w = tape_scene(udp_scene, NULL);
-	for (int i = 0; i < tape_opens(w->pid, -1); i++) {
-		c = tape_link(w->pid, SO_ROLE_UNKNOWN, i);
-		if (c.open->remote_port)
-			break;
-	}
-	open_check(&c, w, AF_INET, SOCK_DGRAM);
-	assert_int_equal(c.open->remote_port, w->value[1]);
-	assert_int_equal(c.open->local_port, w->value[0]);
-	moved_check(&c, 3, 60, 3, 150, 0);
-	assert_int_equal(tape_count(SO_SEND, 0), 6);
-	assert_int_equal(tape_count(SO_RECV, 0), 6);
 }
 
 /* --- open before anybody watched --- */
@@ -616,20 +438,20 @@ static void test_open_before(void **state)
 		a = b;
 		b = swap;
 	}
-	open_check(&a, w, AF_INET, SOCK_STREAM);
-	open_check(&b, w, AF_INET, SOCK_STREAM);
+	link_open_check(&a, w, AF_INET, SOCK_STREAM);
+	link_open_check(&b, w, AF_INET, SOCK_STREAM);
 	assert_int_equal(a.open->remote_port, w->value[0]);
 	assert_int_equal(b.open->local_port, w->value[0]);
 	assert_int_equal(a.open->local_port, b.open->remote_port);
-	moved_check(&a, 1, 10, 1, 5, 0);
-	moved_check(&b, 0, 0, 1, 10, 0);
+	link_moved_check(&a, 1, 10, 1, 5, 0);
+	link_moved_check(&b, 0, 0, 1, 10, 0);
 	assert_int_equal(a.first_received->ago, 0); /* it came when nobody looked */
-	close_check(&a, 0);
-	close_check(&b, 0);
+	link_close_check(&a, 0);
+	link_close_check(&b, 0);
 	assert_int_equal(a.connects + b.accepts, 0);
 	/* The listener, too, was open before: what it accepts has its own number. */
 	s = tape_link(w->pid, SO_ROLE_SERVER, 0);
-	open_check(&s, w, AF_INET, SOCK_STREAM);
+	link_open_check(&s, w, AF_INET, SOCK_STREAM);
 	assert_true(s.open->socket != tape_link(w->pid, SO_ROLE_LISTENER, 0).open->socket);
 	assert_int_equal(s.accepts, 1);
 }
@@ -637,10 +459,17 @@ static void test_open_before(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TAPE_TEST(test_tcp_ipv4),	  TAPE_TEST(test_tcp_ipv6),	  TAPE_TEST(test_many_connections), TAPE_TEST(test_connects),
-		TAPE_TEST(test_unanswered_connects), TAPE_TEST(test_reset),	  TAPE_TEST(test_reset_unread),	    TAPE_TEST(test_shutdown),
-		TAPE_TEST(test_half_open),	  TAPE_TEST(test_never_accepted), TAPE_TEST(test_unix_abstract),    TAPE_TEST(test_unix_named),
-		TAPE_TEST(test_udp),		  TAPE_TEST(test_open_before),
+		TAPE_TEST(test_tcp_ipv4),
+		TAPE_TEST(test_tcp_ipv6),
+		TAPE_TEST(test_many_connections),
+		TAPE_TEST(test_connects),
+		TAPE_TEST(test_unanswered_connects),
+		TAPE_TEST(test_reset),
+		TAPE_TEST(test_reset_unread),
+		TAPE_TEST(test_shutdown),
+		TAPE_TEST(test_half_open),
+		TAPE_TEST(test_never_accepted),
+		TAPE_TEST(test_open_before),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
