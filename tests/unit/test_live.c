@@ -159,6 +159,26 @@ static void test_findings(void **state)
 	agent_data_fini(&two);
 }
 
+/* A page may have no line twice: names that are the same once they are text are one. */
+static void test_alerts(void **state)
+{
+	struct live l, copy;
+
+	(void)state;
+	begin(&l, NULL, 0);
+	assert_int_equal(live_alert_add(&l, "slow", "a\xff", "", "warning"), 0);
+	assert_int_equal(live_alert_add(&l, "slow", "a\xfe", "", "warning"), 0);
+	assert_int_equal(live_alert_add(&l, "slow", "a\xff", "db\n", "warning"), 0);
+	assert_int_equal(live_alert_add(&l, "slow", "a?", "", "warning"), 0);
+	assert_int_equal(l.alerts_len, 2);
+	assert_string_equal(l.alerts[0].agent, "a?");
+	assert_string_equal(l.alerts[1].subject, "db?");
+	assert_int_equal(live_copy(&copy, &l), 0);
+	assert_int_equal(copy.alerts_len, 2);
+	live_fini(&copy);
+	live_fini(&l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -166,6 +186,7 @@ int main(void)
 		cmocka_unit_test(test_an_agent_that_ends_is_kept_a_while),
 		cmocka_unit_test(test_order_of_ids),
 		cmocka_unit_test(test_findings),
+		cmocka_unit_test(test_alerts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

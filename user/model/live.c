@@ -214,34 +214,52 @@ int live_interval(struct live *l, const struct interval_data *i)
 	return err;
 }
 
+static void live_alert_fini(struct live_alert *a)
+{
+	free(a->rule);
+	free(a->agent);
+	free(a->subject);
+}
+
 void live_alerts_reset(struct live *l)
 {
-	for (int i = 0; i < l->alerts_len; i++) {
-		free(l->alerts[i].rule);
-		free(l->alerts[i].agent);
-		free(l->alerts[i].subject);
-	}
+	for (int i = 0; i < l->alerts_len; i++)
+		live_alert_fini(&l->alerts[i]);
 	free(l->alerts);
 	l->alerts = NULL;
 	l->alerts_len = l->sinks_len = 0;
+	l->alerts_odd = false;
+}
+
+static bool alert_told(const struct live *l, const struct live_alert *a)
+{
+	for (int i = 0; i < l->alerts_len; i++)
+		if (!strcmp(l->alerts[i].rule, a->rule) && !strcmp(l->alerts[i].agent, a->agent) && !strcmp(l->alerts[i].subject, a->subject))
+			return true;
+	return false;
 }
 
 int live_alert_add(struct live *l, const char *rule, const char *agent, const char *subject, const char *severity)
 {
-	struct live_alert *grown = reallocarray(l->alerts, (size_t)l->alerts_len + 1, sizeof(*grown)), *a;
+	struct live_alert *grown = reallocarray(l->alerts, (size_t)l->alerts_len + 1, sizeof(*grown)), a;
 
 	if (!grown)
 		return -ENOMEM;
 	l->alerts = grown;
-	a = &grown[l->alerts_len++];
-	*a = (struct live_alert){ strdup(rule), strdup(agent), strdup(subject), severity };
-	if (a->rule && a->agent && a->subject)
-		return 0;
-	free(a->rule);
-	free(a->agent);
-	free(a->subject);
-	l->alerts_len--;
-	return -ENOMEM;
+	a = (struct live_alert){ strdup(rule), strdup(agent), strdup(subject), severity };
+	if (!a.rule || !a.agent || !a.subject) {
+		live_alert_fini(&a);
+		return -ENOMEM;
+	}
+	text_sanitize(a.rule);
+	text_sanitize(a.agent);
+	text_sanitize(a.subject);
+	l->alerts_odd = l->alerts_odd || strcmp(a.rule, rule) || strcmp(a.agent, agent) || strcmp(a.subject, subject);
+	if (l->alerts_odd && alert_told(l, &a)) /* else there are none alike, and there may be thousands */
+		live_alert_fini(&a);
+	else
+		grown[l->alerts_len++] = a;
+	return 0;
 }
 
 int live_sink_add(struct live *l, const struct live_sink *s)

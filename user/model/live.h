@@ -27,7 +27,7 @@ struct live_agent {
 };
 
 struct live_alert { /* a rule that is missed now; strings are owned */
-	char *rule, *agent, *subject;
+	char *rule, *agent, *subject; /* printable UTF-8; no two are the same */
 	const char *severity; /* lent, static */
 };
 
@@ -50,6 +50,7 @@ struct live {
 	bool judged; /* by rules; the following are what came of it, as the daemon knows it */
 	struct live_alert *alerts;
 	int alerts_len;
+	bool alerts_odd; /* some of their names were not text */
 	struct live_sink sinks[LIVE_SINKS_MAX];
 	int sinks_len;
 	int cap;
