@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "judge/outlook.h"
+#include "judge/stats.h"
 
 #define MIB (1024.0 * 1024)
 #define TURNS 300
@@ -309,10 +310,39 @@ static void test_odd_input(void **state)
 	}
 }
 
+static int number_order(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Any rank of any array, with many equal values or few, against sorting. */
+static void test_nth(void **state)
+{
+	static double v[3000], sorted[3000];
+	unsigned seed = 7;
+
+	(void)state;
+	for (int round = 0; round < 400; round++) {
+		int n = 1 + rand_r(&seed) % (round % 2 ? 3000 : 60), kinds = 1 + rand_r(&seed) % (round % 3 ? 100000 : 5);
+		int k = rand_r(&seed) % n;
+
+		for (int i = 0; i < n; i++)
+			sorted[i] = v[i] = (rand_r(&seed) % kinds - kinds / 2) * (round % 5 ? 1 : 1e-300);
+		qsort(sorted, (size_t)n, sizeof(*sorted), number_order);
+		assert_true(stats_nth(v, n, k) == sorted[k] && v[k] == sorted[k]);
+		for (int i = 0; i < n; i++) /* in part it is in order */
+			assert_true(i < k ? v[i] <= v[k] : v[i] >= v[k]);
+		qsort(v, (size_t)n, sizeof(*v), number_order);
+		assert_memory_equal(v, sorted, (size_t)n * sizeof(*v));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_false_alarms),
+		cmocka_unit_test(test_nth), cmocka_unit_test(test_false_alarms),
 		cmocka_unit_test(test_leaks_are_found),
 		cmocka_unit_test(test_interval_holds_the_slope),
 		cmocka_unit_test(test_limits),

@@ -29,34 +29,55 @@ static void sort(double *v, int n)
 		}
 }
 
-/* C. A. R. Hoare, "Algorithm 65: find", CACM 4 (1961). */
+/* How many of v[low..high] are below the pivot (or_equal: or the same): they come first then. Without branches that depend on the values, whose outcome nobody can predict. */
+static long divide(double *v, long low, long high, double pivot, bool or_equal)
+{
+	long at = low;
+
+	for (long i = low; i <= high; i++) {
+		double x = v[i];
+
+		v[i] = v[at];
+		v[at] = x;
+		at += or_equal ? x <= pivot : x < pivot;
+	}
+	return at - low;
+}
+
+#define SAMPLE 9
+#define FEW 24 /* values that are sorted at once */
+
+/* One near the k-th: of a sample the one that has as many below. */
+static double pivot_of(const double *v, long low, long high, long k)
+{
+	double sample[SAMPLE], n = (double)(high - low + 1);
+
+	for (int i = 0; i < SAMPLE; i++)
+		sample[i] = v[low + (long)(n * (2 * i + 1) / (2 * SAMPLE))];
+	sort(sample, SAMPLE);
+	return sample[(int)((double)(k - low) / n * SAMPLE)];
+}
+
+/* C. A. R. Hoare, "Algorithm 65: find", CACM 4 (1961), with pivots from samples, as R. W. Floyd and R. L. Rivest have them in "Expected time bounds for selection", CACM 18 (1975). */
 double stats_nth(double *v, long n, long k)
 {
 	long low = 0, high = n - 1;
 
-	while (low < high) {
-		double pivot = v[low + (high - low) / 2];
-		long i = low, j = high;
+	while (high - low >= FEW) {
+		double pivot = pivot_of(v, low, high, k);
+		long below = divide(v, low, high, pivot, false);
 
-		while (i <= j) {
-			while (v[i] < pivot)
-				i++;
-			while (v[j] > pivot)
-				j--;
-			if (i <= j) {
-				double t = v[i];
-
-				v[i++] = v[j];
-				v[j--] = t;
-			}
+		if (k < low + below) {
+			high = low + below - 1;
+			continue;
 		}
-		if (k <= j)
-			high = j;
-		else if (k >= i)
-			low = i;
-		else
-			break;
+		low += below;
+		below = divide(v, low, high, pivot, true);
+		if (k < low + below) /* all of these are the same */
+			return pivot;
+		low += below;
 	}
+	sort(v + low, (int)(high - low + 1));
 	return v[k];
 }
 

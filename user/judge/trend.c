@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "judge/compare.h"
 #include "judge/trend_parts.h"
 
 #define TREND_Z 2.81 /* standard deviations: 1 of 200, as there are many series in a recording */
@@ -15,19 +16,24 @@
 
 const char *const trend_names[TREND_VERDICTS] = {"insufficient data", "steady", "improving", "degrading"};
 
-/* What is worth a word, as in comparisons: a share of the level; of errors, whose rate is one itself, nothing but the absolute change. */
-static const struct change_limits material[MEASURE_GROUPS] = {
-        [GROUP_CPU] = {0.10, 0.01}, /* of a CPU, or of the time */
-        [GROUP_MEMORY] = {0.10, 1 << 20}, /* bytes */
-        [GROUP_TIME] = {0.20, 100e-6}, /* seconds */
-        [GROUP_ERRORS] = {0, 0.01},
-};
+/*
+ * What is worth a word: the limits of comparisons, a share of the level, or of errors, whose rate is one itself, the absolute change. Differences that nobody cares for are smaller here,
+ * where one process is compared with itself: a cache that answers in 0.4 ms instead of 0.2 has changed, while 0.2 ms between two recordings may be the hosts'.
+ */
+static struct change_limits material(enum measure_id m)
+{
+	static const double least[MEASURE_GROUPS] = {[GROUP_CPU] = 0.01 /* of a CPU, or of the time */, [GROUP_MEMORY] = 1 << 20, [GROUP_TIME] = 100e-6};
+	enum measure_group group = measure_infos[m].group;
+	double limit = compare_limit(&compare_defaults, m);
+
+	return group == GROUP_ERRORS ? (struct change_limits){0, limit} : (struct change_limits){limit, least[group]};
+}
 
 static bool is_material(enum measure_id m, double from, double to)
 {
-	const struct change_limits *limits = &material[measure_infos[m].group];
+	const struct change_limits limits = material(m);
 
-	return fabs(to - from) > fmax(limits->absolute, limits->relative * fabs(from));
+	return fabs(to - from) > fmax(limits.absolute, limits.relative * fabs(from));
 }
 
 static enum trend_verdict direction(enum measure_id m, double change)
@@ -179,6 +185,7 @@ static int series_judge(const struct trends *t, const struct rules *rules, const
 	struct drawn d;
 	struct points p = {d.t, d.y, 0};
 	struct slope slope;
+	struct change_limits limits;
 	struct tail tail;
 	int at[TREND_CHANGES_MAX], err;
 
@@ -201,7 +208,8 @@ static int series_judge(const struct trends *t, const struct rules *rules, const
 	}
 	if (d.n < TREND_POINTS_MIN)
 		return 0;
-	ret->changes_len = changes_find(&p, &material[measure_infos[series->measure].group], at, d.rest);
+	limits = material(series->measure);
+	ret->changes_len = changes_find(&p, &limits, at, d.rest);
 	err = slope_find(&p, ret->changes_len ? d.rest : NULL, true, &slope);
 	if (!err)
 		err = tail_judge(&d, ret->changes_len ? at[ret->changes_len - 1] : 0, &slope, series->measure, &tail);
@@ -251,7 +259,7 @@ static int rank(const struct trend *t)
 	}
 }
 
-static int compare(const void *x, const void *y)
+static int trend_order(const void *x, const void *y)
 {
 	const struct trend *a = x, *b = y;
 	double by = size(b) - size(a);
@@ -285,7 +293,7 @@ int trends_judge(struct trends *t, const struct rules *rules, const struct trend
 					        t, rules, a, a->subjects[i], a->subjects[i]->series[id], &t->list[n++]);
 	if (err)
 		return err;
-	qsort(t->list, (size_t)len, sizeof(*t->list), compare);
+	qsort(t->list, (size_t)len, sizeof(*t->list), trend_order);
 	*ret = t->list;
 	*ret_len = len;
 	return 0;

@@ -55,12 +55,12 @@ struct series { /* of a measure of an agent, a class of its peers or a tool */
 	enum measure_id measure;
 	double open_s; /* when the first of the intervals that make the next point began; < 0: none yet */
 	struct hist gathered; /* of a percentile */
-	uint64_t counted[TREND_COUNTERS_MAX]; /* of a rate of events */
-	struct point points[TREND_POINTS];
-	int len;
+	int len; /* points */
 	uint64_t every, filled; /* of long recordings a point is the mean of so many; that so many wait to become */
 	struct point filling;
 	struct odd_watch odd;
+	uint64_t counted[TREND_COUNTERS_MAX]; /* of a rate of events */
+	struct point *points; /* [TREND_POINTS], apart, since few intervals touch them; owned */
 };
 
 struct trend_subject { /* what measures of one kind are of */
@@ -79,7 +79,10 @@ struct trend_agent {
 	UT_hash_handle hh;
 };
 
+#define TREND_BUCKETS (2 + (64 << HIST_SCALE)) /* from -1 on, at HIST_SCALE */
+
 struct trends {
+	double middles[TREND_BUCKETS]; /* what stands for a bucket */
 	struct expression *expression[MEASURE_COUNT];
 	bool quantile[MEASURE_COUNT]; /* it is one: metric, share and values needed follow */
 	enum metric_id metric[MEASURE_COUNT];

@@ -43,6 +43,12 @@ static int measure_init(struct trends *t, enum measure_id id)
 	return 0;
 }
 
+static void middles_init(struct trends *t)
+{
+	for (int i = 0; i < TREND_BUCKETS; i++)
+		t->middles[i] = hist_bucket_value(&(struct hist){.scale = HIST_SCALE, .offset = i - 1, .max = UINT64_MAX}, 0);
+}
+
 struct trends *trends_new(void)
 {
 	struct trends *t = calloc(1, sizeof(*t));
@@ -63,6 +69,8 @@ struct trends *trends_new(void)
 		trends_free(t);
 		return NULL;
 	}
+	if (t)
+		middles_init(t);
 	return t;
 }
 
@@ -71,8 +79,10 @@ struct trends *trends_new(void)
 static void subject_free(struct trend_subject *s)
 {
 	for (int id = 0; id < MEASURE_COUNT; id++) {
-		if (s->series[id])
+		if (s->series[id]) {
 			hist_fini(&s->series[id]->gathered);
+			free(s->series[id]->points);
+		}
 		free(s->series[id]);
 	}
 	free(s->name);
@@ -182,16 +192,23 @@ static struct trend_agent *agent_of(struct trends *t, const struct agent_info *i
 	return a;
 }
 
-static struct series *series_of(struct trend_subject *s, enum measure_id id)
+static struct series *series_of(struct trend_subject *of, enum measure_id id)
 {
-	if (!s->series[id]) {
-		s->series[id] = calloc(1, sizeof(*s->series[id]));
-		if (s->series[id]) {
-			*s->series[id] = (struct series){.measure = id, .open_s = -1, .every = 1};
-			hist_init(&s->series[id]->gathered);
-		}
+	struct series *s;
+
+	if (of->series[id])
+		return of->series[id];
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	*s = (struct series){.measure = id, .open_s = -1, .every = 1, .points = calloc(TREND_POINTS, sizeof(*s->points))};
+	if (!s->points) {
+		free(s);
+		return NULL;
 	}
-	return s->series[id];
+	hist_init(&s->gathered);
+	of->series[id] = s;
+	return s;
 }
 
 /* ---- points ---- */
@@ -227,24 +244,55 @@ static void point_add(struct series *s, double from_s, double to_s, double value
 		series_pair(s);
 }
 
-static double ranked(const struct hist *h, double rank)
+static double middle_of(const struct trends *t, const struct hist *h, uint32_t i)
 {
-	double n = (double)h->count;
+	double middle;
 
-	return hist_quantile(h, fmax(0, fmin(1, (rank - 0.5) / n)));
+	if (h->scale != HIST_SCALE)
+		return hist_bucket_value(h, i);
+	middle = t->middles[h->offset + (int32_t)i + 1];
+	return middle < (double)h->min ? (double)h->min : middle > (double)h->max ? (double)h->max : middle;
+}
+
+/* The values that have this rank, from 1 on, and the next one; as hist_quantile() has them. From whichever end is nearer. */
+static void ranked(const struct trends *t, const struct hist *h, uint64_t rank, double ret[2])
+{
+	uint64_t seen = h->zero_count, beyond = h->count;
+	uint32_t i = 0;
+	int found = 0;
+
+	ret[0] = (double)h->min;
+	ret[1] = (double)h->max;
+	if (!rank) { /* there is none: the next one is the first */
+		ret[1] = ret[0];
+		return;
+	}
+	if (2 * rank > h->count) {
+		for (i = h->len; i && beyond >= rank; i--)
+			beyond -= hist_bucket(h, i - 1);
+		seen = beyond;
+	}
+	for (; found < 2 && seen >= rank + (uint64_t)found; found++)
+		ret[found] = 0; /* the zeros */
+	for (; found < 2 && i < h->len && rank + (uint64_t)found <= h->count; i++)
+		for (seen += hist_bucket(h, i); found < 2 && seen >= rank + (uint64_t)found; found++)
+			ret[found] = middle_of(t, h, i);
 }
 
 /*
  * A percentile of few values depends on how many there are, unless it is read between them so that as many such percentiles lie above that of all values as below (R. J. Hyndman and
  * Y. Fan, "Sample quantiles in statistical packages", The American Statistician 50, 1996: definition 8).
  */
-static double quantile_of(const struct hist *h, double share, enum metric_id m)
+static double quantile_of(const struct trends *t, const struct hist *h, double share, enum metric_id m)
 {
-	double rank = share * ((double)h->count + 1.0 / 3) + 1.0 / 3, below = floor(rank);
-	double value = h->count > COUNT_LARGE ? hist_quantile(h, share) : ranked(h, below);
+	double rank = share * ((double)h->count + 1.0 / 3) + 1.0 / 3, below = floor(rank), value, two[2];
 
-	if (h->count <= COUNT_LARGE)
-		value += (rank - below) * (ranked(h, below + 1) - value);
+	if (h->count > COUNT_LARGE) {
+		value = hist_quantile(h, share);
+	} else {
+		ranked(t, h, (uint64_t)below, two);
+		value = two[0] + (rank - below) * (two[1] - two[0]);
+	}
 	return metric_infos[m].unit == UNIT_NS ? value * 1e-9 : value;
 }
 
@@ -260,7 +308,7 @@ static int quantile_add(struct trends *t, struct trend_subject *of, enum measure
 	if (!s)
 		return -ENOMEM;
 	if (s->open_s < 0 && h->count >= t->needs[id]) {
-		point_add(s, i->start_s, i->end_s, quantile_of(h, t->share[id], t->metric[id]));
+		point_add(s, i->start_s, i->end_s, quantile_of(t, h, t->share[id], t->metric[id]));
 		return 0;
 	}
 	if (s->open_s < 0)
@@ -269,7 +317,7 @@ static int quantile_add(struct trends *t, struct trend_subject *of, enum measure
 		return -ENOMEM;
 	if (s->gathered.count < t->needs[id])
 		return 0;
-	point_add(s, s->open_s, i->end_s, quantile_of(&s->gathered, t->share[id], t->metric[id]));
+	point_add(s, s->open_s, i->end_s, quantile_of(t, &s->gathered, t->share[id], t->metric[id]));
 	hist_reset(&s->gathered);
 	s->open_s = -1;
 	return 0;
