@@ -7,6 +7,7 @@ a fault costs is measured by the programs themselves: the time (CPU, memory) of 
 import contextlib
 import json
 import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -49,8 +50,9 @@ class Fault:
                            for mode in ("faulty", "healthy"))
         return faulty - healthy
 
-    def argv(self, mode, ports):
-        return ["node" if self.program.endswith(".js") else "/usr/bin/python3", FAULTS / self.program, mode, json.dumps(ports)]
+    def argv(self, folder, mode, ports):
+        how = {".py": ["/usr/bin/python3", FAULTS / self.program], ".js": ["node", FAULTS / self.program], ".c": [folder / "program"]}[Path(self.program).suffix]
+        return [*how, mode, json.dumps(ports)]
 
 
 TABLE = [
@@ -67,6 +69,7 @@ TABLE = [
     Fault("lossy.py", "retransmits"),
     Fault("growth.py", "memory-growth", cost="bytes"),
     Fault("churn.py", "allocation-churn", cost="cpu_s", group=""),
+    Fault("blocks.c", "small-blocks", cost="cpu_s", group="", probes="+profile,+heap"),
     Fault("collect.py", "gc-pauses", group="", waits="fault"),
     Fault("collect.js", "gc-pauses", group="", waits="fault"),
     Fault("starved.py", "starved-of-cpu", group="", waits="fault", quota=0.1),
@@ -133,6 +136,9 @@ class Watched:
         try:
             server = agents("/usr/bin/python3", FAULTS / "server.py", "--pem", pem(), stdout=-1, preexec_fn=foremost)
             self.ports = {**json.loads(line_of(server)), **networks(agents)}
+            for fault in faults:
+                if fault.program.endswith(".c"):
+                    subprocess.run(["gcc", "-O1", "-o", folder / "program", FAULTS / fault.program], check=True)
             both = [(fault, mode) for fault in faults for mode in ("faulty", "healthy")]
             for these in [both] if faults[0].group else [[one] for one in both]:
                 self.watch(these)
@@ -147,7 +153,7 @@ class Watched:
             programs = {}
             for fault, mode in these:
                 into = stack.enter_context(quota(fault.quota)) if fault.quota and mode == "faulty" else foremost
-                programs[fault.program, mode] = agents(*fault.argv(mode, self.ports), stdin=-1, stdout=-1, preexec_fn=into)
+                programs[fault.program, mode] = agents(*fault.argv(self.stakeout.folder, mode, self.ports), stdin=-1, stdout=-1, preexec_fn=into)
             for program in programs.values():
                 assert line_of(program) == "ready\n"
             observer = self.stakeout.start("record", "-q", "-i", "0.2", "-o", out, "--peer", f"127.0.0.1:{self.ports['model']}=llm/model",

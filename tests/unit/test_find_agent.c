@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Findings about the agent itself: its loop, CPU, locks and memory. */
 #include "lib_findings.h"
+#include "lib/util.h"
 
 static void blocked(struct made *m, enum metric_id kind, unsigned n, double ms)
 {
@@ -277,6 +278,60 @@ static void memory_that_is_taken_anew(void **ctx)
 	made_fini(&m);
 }
 
+/* A sample of CPU time of this process in `leaf`, called by a function of its own. */
+static void sampled(struct made *m, struct stacks *stacks, const char *process, enum frame_kind kind, const char *leaf, double ms)
+{
+	struct frame frames[] = {{.kind = kind, .name = leaf}, {.kind = FRAME_NATIVE, .name = "work"}, {.kind = FRAME_PROCESS, .name = process}};
+	uint32_t numbers[ARRAY_SIZE(frames)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(frames); i++)
+		numbers[i] = stacks_frame(stacks, &frames[i]);
+	assert_int_equal(sample_set_add(&m->data.samples[SAMPLE_CPU_NS], stacks_add(stacks, numbers, ARRAY_SIZE(frames)), (uint64_t)(ms * MS)), 0);
+}
+
+static void blocks_that_come_and_go(void **ctx)
+{
+	static const struct {
+		const char *process, *leaf;
+		enum frame_kind kind;
+		double ms, other_ms;
+		int wanted;
+	} cases[] = {
+	        {"agent", "malloc", FRAME_NATIVE, 2000, 1000, 1},
+	        {"agent", "operator new(unsigned long)", FRAME_NATIVE, 2000, 1000, 1},
+	        {"agent", "_int_free", FRAME_NATIVE, 510, 1000, 1},
+	        {"agent", "_int_free", FRAME_NATIVE, 490, 1000, 0}, /* too few samples */
+	        {"agent", "malloc", FRAME_NATIVE, 2000, 8100, 0}, /* mostly it does other things */
+	        {"agent", "mallocate", FRAME_NATIVE, 2000, 1000, 0},
+	        {"agent", "malloc", FRAME_KERNEL, 2000, 1000, 0},
+	        {"agent", "malloc", FRAME_PYTHON, 2000, 1000, 0},
+	        {"cc1", "malloc", FRAME_NATIVE, 2000, 1000, 0}, /* a tool */
+	};
+
+	(void)ctx;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct stacks *stacks = stacks_new();
+		struct made m;
+
+		made_init(&m);
+		agent_data_tool(&m.data, "cc1");
+		sampled(&m, stacks, cases[i].process, cases[i].kind, cases[i].leaf, cases[i].ms);
+		sampled(&m, stacks, "agent", FRAME_NATIVE, "work", cases[i].other_ms);
+		assert_int_equal(made_judge(&m, FINDING_SMALL_BLOCKS), 0); /* live, where stacks are not at hand */
+		m.in.stacks = stacks;
+		assert_int_equal(made_judge(&m, FINDING_SMALL_BLOCKS), cases[i].wanted);
+		if (cases[i].wanted) {
+			made_values(&m.data.metrics, M_HEAP_ALLOC_BYTES, 100, 48);
+			made_values(&m.data.metrics, M_HEAP_LIFETIME_NS, 100, 2000);
+			assert_int_equal(made_judge(&m, FINDING_SMALL_BLOCKS), 1);
+			assert_near(m.found[0].cost_cpu_s, cases[i].ms / 1000);
+			assert_non_null(strstr(m.found[0].evidence, "by the profile; blocks of 48 B (median), that live for 2.00 us"));
+		}
+		made_fini(&m);
+		stacks_free(stacks);
+	}
+}
+
 static void memory_that_grows(void **ctx)
 {
 	static const struct {
@@ -350,6 +405,7 @@ int main(void)
 	        cmocka_unit_test(idle_pools_are_no_contention),
 	        cmocka_unit_test(locks_that_are_fought_for),
 	        cmocka_unit_test(memory_that_is_taken_anew),
+	        cmocka_unit_test(blocks_that_come_and_go),
 	        cmocka_unit_test(memory_that_grows),
 	        cmocka_unit_test(collections_that_take_long),
 	};

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Memory that is taken anew all the time, that only grows, or that takes long to collect. */
+#include <string.h>
+
 #include "judge/find.h"
+#include "lib/util.h"
 
 #define PAGE_BYTES 4096.0
 #define CHURN_TIMES_MIN 4.0 /* so often all that it ever had resident was touched anew: who starts touches it once */
@@ -9,6 +12,10 @@
 #define FAULT_MAX_NS 4000.0
 #define SWITCH_NS 2000.0
 #define TRANSFER_NS 3000.0
+
+#define BLOCKS_SHARE 0.2 /* of its CPU time: an interpreter's objects take a tenth */
+#define BLOCKS_CPU_MIN_NS 0.5e9 /* some 25 samples */
+#define ALLOCATOR_DEPTH 3 /* operator new, malloc, _int_malloc */
 
 #define GROWTH_WARNING 0.01 /* of the resident memory, a minute */
 #define LIMIT_CRITICAL_S 600.0
@@ -41,6 +48,88 @@ void find_allocation_churn(struct found *f)
 	        "of %s on average",
 	        rate_text(faults / f->in->seconds), bytes_text(touched), touched / peak, bytes_text(peak),
 	        rate_text(maps / f->in->seconds), bytes_text(maps > 0 ? own_sum(a, M_MAP_BYTES) / maps : 0));
+	found_add(f, &what);
+}
+
+static bool is_allocator(const char *name)
+{
+	static const char *const names[] = {"malloc", "free", "cfree", "calloc", "realloc", "__libc_malloc", "__libc_free", "__libc_calloc", "__libc_realloc", "_int_malloc",
+	        "_int_free", "_int_realloc", "malloc_consolidate", "unlink_chunk", "tcache_init", "aligned_alloc", "posix_memalign", "PyObject_Malloc", "PyObject_Calloc",
+	        "PyObject_Realloc", "PyObject_Free", "PyMem_Malloc", "PyMem_Calloc", "PyMem_Free", "runtime.mallocgc"};
+	static const char *const starts[] = {"operator new", "operator delete", "_int_free_", "__rust_alloc", "__rust_dealloc", "je_", "mi_malloc", "mi_free", "tc_"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(name, names[i]))
+			return true;
+	for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
+		if (!strncmp(name, starts[i], strlen(starts[i])))
+			return true;
+	return false;
+}
+
+/* In an allocator's own code: what the kernel does for it is churn. */
+static bool stack_allocates(const struct stacks *stacks, const uint32_t *frames, size_t len)
+{
+	for (size_t i = 0; i < len && i < ALLOCATOR_DEPTH; i++) {
+		const struct frame *f = stacks_frame_at(stacks, frames[i]);
+
+		if (!f || f->kind != FRAME_NATIVE)
+			return false;
+		if (is_allocator(f->name))
+			return true;
+	}
+	return false;
+}
+
+static bool stack_of_tool(const struct agent_data *a, const struct stacks *stacks, const uint32_t *frames, size_t len)
+{
+	const struct frame *process = len ? stacks_frame_at(stacks, frames[len - 1]) : NULL;
+
+	for (int i = 0; process && process->kind == FRAME_PROCESS && i < a->tools_len; i++)
+		if (!strcmp(process->name, a->tools[i].name))
+			return true;
+	return false;
+}
+
+/* CPU time in allocators, and all of it, by the profile; of the agent without its tools. */
+static double allocating_ns(const struct finding_input *in, double *ret_all)
+{
+	const struct sample_set *set = &in->data->samples[SAMPLE_CPU_NS];
+	double ns = 0;
+
+	*ret_all = 0;
+	for (uint32_t i = 0; i < set->cap; i++) {
+		size_t len;
+		const uint32_t *frames = set->at[i].value ? stacks_at(in->stacks, set->at[i].stack, &len) : NULL;
+
+		if (!frames || stack_of_tool(in->data, in->stacks, frames, len))
+			continue;
+		*ret_all += (double)set->at[i].value;
+		if (stack_allocates(in->stacks, frames, len))
+			ns += (double)set->at[i].value;
+	}
+	return ns;
+}
+
+/* By the profile, since probes at malloc take many times as long as it does: the probe heap says how many blocks there are, if it is on. */
+void find_small_blocks(struct found *f)
+{
+	const struct agent_data *a = f->in->data;
+	double all, ns = f->in->stacks ? allocating_ns(f->in, &all) : 0;
+	struct heap_rate rate = heap_rate_allocs(&a->heap);
+	struct finding what = {.id = FINDING_SMALL_BLOCKS, .cost_cpu_s = a_minute(f->in, ns)};
+	char sizes[128] = "", more[128] = "";
+
+	if (ns < BLOCKS_CPU_MIN_NS || what.cost_cpu_s < COST_TOLD_S || ns < BLOCKS_SHARE * all)
+		return;
+	what.severity = severity_of_cost(&what);
+	if (own_count(a, M_HEAP_ALLOC_BYTES) > 0)
+		snprintf(sizes, sizeof(sizes), "; blocks of %s (median)", bytes_text(hist_quantile(a->metrics.hist[M_HEAP_ALLOC_BYTES], 0.5)));
+	if (own_count(a, M_HEAP_LIFETIME_NS) > 0)
+		snprintf(more, sizeof(more), ", that live for %s", ns_text(hist_quantile(a->metrics.hist[M_HEAP_LIFETIME_NS], 0.5)));
+	else if (a->heap.mode == HEAP_SAMPLED && !rate.thin)
+		snprintf(more, sizeof(more), ", %s to %s a second (95 %%)", rate_text(rate.low), rate_text(rate.high));
+	evidence(&what, "%.0f %% of its CPU time (%s) was spent in the allocator itself, by the profile%s%s", ns / all * 100, ns_text(ns), sizes, more);
 	found_add(f, &what);
 }
 

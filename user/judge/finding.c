@@ -142,7 +142,7 @@ int findings_recording(const struct recording *r, const struct outlooks *outlook
 		return -ENOMEM;
 	for (int i = 0; i < r->agents_len; i++) {
 		const struct recording_agent *a = &r->agents[i];
-		struct finding_input in = {.info = &a->info, .data = &a->total, .seconds = a->total.observed_s};
+		struct finding_input in = {.info = &a->info, .data = &a->total, .seconds = a->total.observed_s, .stacks = r->stacks};
 		struct outlook memory;
 
 		if (a->info.merged > 1)

@@ -45,6 +45,7 @@ struct finding_input { /* of one agent; lent. What is not known is 0. */
 	const struct agent_data *data; /* sums of the span */
 	double seconds; /* of the span, as far as the agent was watched */
 	const struct outlook *memory; /* NULL: none */
+	const struct stacks *stacks; /* that data's samples refer to; NULL: not known, so they are not judged */
 	int cpus; /* of the machine */
 	uint32_t probes_off; /* 1 << enum probe_id: off, or not available here */
 	uint32_t probes_reduced; /* likewise: the budget left them no more than counters for a part of the time */
