@@ -67,6 +67,7 @@ TABLE = [
     Fault("stalls.js", "streaming-stalls"),
     Fault("network.py", "slow-network"),
     Fault("lossy.py", "retransmits"),
+    Fault("slow_tool.py", "tools-slow", cost=""),
     Fault("growth.py", "memory-growth", cost="bytes"),
     Fault("churn.py", "allocation-churn", cost="cpu_s", group=""),
     Fault("blocks.c", "small-blocks", cost="cpu_s", group="", probes="+profile,+heap"),
@@ -82,10 +83,11 @@ TABLE = [
     Fault("serial.js", "serial-calls", group="calls"),
     Fault("smallwrites.py", "small-writes", group="calls"),
     Fault("smallwrites.js", "small-writes", group="calls"),
-    Fault("polling.py", "polling", cost="cpu_s", group="calls", timers=True),
-    Fault("polling.js", "polling", cost="cpu_s", group="calls", timers=True),
+    Fault("polling.py", "polling", cost="cpu_s", group="", timers=True),
+    Fault("polling.js", "polling", cost="cpu_s", group="", timers=True),
     Fault("launches.py", "tools-launched-often", group="calls"),
     Fault("failing.py", "tools-failing", cost="", group="calls"),
+    Fault("retries.py", "tools-failing", group="calls"),
     Fault("repeats.py", "repeated-requests", group="calls", probes="+dup"),
 ]
 

@@ -2,6 +2,7 @@
 """How tools end: how long they take once they are told to, and those that don't when the agent does."""
 import json
 import os
+import time
 
 import pytest
 from conftest import Recording, line_of, wait_for
@@ -61,9 +62,9 @@ def test_tools_left_running(stakeout, agents, sleeper):
     busy, idle = (int(word) for word in line_of(agent).split())
     try:
         agent.wait()
-        before = cpu_s(busy)
+        before, begin = cpu_s(busy), time.monotonic()
         wait_for("the orphans to live on for a while", lambda: cpu_s(busy) - before > 0.5 and out.read_text().count('"orphans":2') >= 8)
-        used = cpu_s(busy) - before
+        used, seconds = cpu_s(busy) - before, time.monotonic() - begin
         observer.send_signal(2)
         observer.communicate(timeout=60)
     finally:
@@ -75,3 +76,4 @@ def test_tools_left_running(stakeout, agents, sleeper):
     found = [f for f in json.loads(stakeout("report", "--json", out).stdout)["findings"] if f["pid"] == agent.pid]
     (found,) = (f for f in found if f["finding"] != "starved-of-cpu")  # by what else runs here
     assert found["finding"] == "tools-left-running" and "sleep" in found["subject"], found
+    assert found["cost_per_minute"]["cpu_s"] / 60 == pytest.approx(used / seconds, rel=0.25)

@@ -76,8 +76,13 @@ static void failing(void **ctx)
 		t->metrics.value[M_EXITS_FAILED] = cases[i].failed;
 		made_values(&t->metrics, M_CANCEL_NS, cases[i].cancelled, MS);
 		assert_int_equal(made_judge(&m, FINDING_FAILING), cases[i].found);
-		if (cases[i].found)
+		if (cases[i].found) {
 			assert_near(m.found[0].cost_s, 10 * 0.1);
+			made_values(&t->metrics, M_TOOL_FAILED_NS, 10, 150 * MS); /* longer than the others */
+			made_values(&t->metrics, M_LAUNCH_NS, 20, 10 * MS);
+			assert_int_equal(made_judge(&m, FINDING_FAILING), 1);
+			assert_near(m.found[0].cost_s, 10 * 0.16);
+		}
 		made_fini(&m);
 	}
 }

@@ -476,6 +476,7 @@ static void apply_exit(struct world *w, const struct so_exit *r)
 	struct proc *p = proc_find(w, r->tgid);
 	struct agent *a = agent_by_slot(w, r->head.agent);
 	struct sets s;
+	bool failed = r->code && (r->code & 0x7f) != SIGPIPE; /* `sort | head`: whoever read had enough */
 
 	if (!a) {
 		w->orphans++;
@@ -488,7 +489,7 @@ static void apply_exit(struct world *w, const struct so_exit *r)
 		return;
 	s = sets_of(a, p);
 	count(w, s, M_EXITS, 1);
-	if (r->code && (r->code & 0x7f) != SIGPIPE) /* `sort | head`: whoever read had enough */
+	if (failed)
 		count(w, s, M_EXITS_FAILED, 1);
 	if (!p)
 		return;
@@ -496,6 +497,8 @@ static void apply_exit(struct world *w, const struct so_exit *r)
 		p->rss_peak = r->rss_peak_bytes;
 	if (p->told_to_end_ns && minus(r->head.time_ns, p->told_to_end_ns) <= CANCEL_MAX_NS)
 		record(w, s, M_CANCEL_NS, minus(r->head.time_ns, p->told_to_end_ns));
+	else if (failed && p->tool >= 0 && p->exec_ns)
+		record(w, s, M_TOOL_FAILED_NS, minus(r->head.time_ns, p->exec_ns));
 	tool_end(w, a, p, r->head.time_ns);
 	if (p->root) {
 		a->info.has_exit = true;

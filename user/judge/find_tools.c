@@ -72,6 +72,14 @@ static bool status_is_answer(const char *name)
 	return false;
 }
 
+/* What the runs that failed took, with their launches; of recordings that don't tell, as long as runs take on average. */
+static double failed_ns(const struct tool_data *t, const struct hist *run, double failed)
+{
+	const struct hist *of = hist_of(&t->metrics, M_TOOL_FAILED_NS), *launch = hist_of(&t->metrics, M_LAUNCH_NS);
+
+	return failed * (hist_mean(of ? of : run) + (launch ? hist_mean(launch) : 0));
+}
+
 void find_failing(struct found *f)
 {
 	const struct agent_data *a = f->in->data;
@@ -81,14 +89,16 @@ void find_failing(struct found *f)
 		const struct hist *run = hist_of(&t->metrics, M_TOOL_NS), *cancelled = hist_of(&t->metrics, M_CANCEL_NS);
 		double ended = (double)t->metrics.value[M_EXITS], failed = (double)t->metrics.value[M_EXITS_FAILED] - (cancelled ? (double)cancelled->count : 0);
 		struct finding what = {.id = FINDING_FAILING};
+		double took;
 
 		if (!run || failed < FAILURES_MIN || failed < FAILURES_SHARE * ended || status_is_answer(t->name))
 			continue;
-		what.cost_s = fmin(a_minute(f->in, failed * hist_mean(run)), waited_s(f));
+		took = failed_ns(t, run, failed);
+		what.cost_s = fmin(a_minute(f->in, took), waited_s(f));
 		what.severity = severity_of_cost(&what) > SEVERITY_WARNING ? SEVERITY_CRITICAL : SEVERITY_WARNING;
 		subject(&what, "tool %s", t->name);
-		evidence(&what, "%s of %s runs ended with a status other than 0 or by a signal; a run took %s on average", count_text(failed), count_text(ended),
-		        ns_text(hist_mean(run)));
+		evidence(&what, "%s of %s runs ended with a status other than 0 or by a signal, after %s on average", count_text(failed), count_text(ended),
+		        ns_text(took / failed));
 		found_add(f, &what);
 	}
 }
