@@ -91,6 +91,13 @@ static void answers_that_lie_about(void **ctx)
 	assert_int_equal(made_judge(&m, FINDING_SLOW_PICKUP), 0);
 	assert_int_equal(made_judge(&m, FINDING_BLOCKED_LOOP), 1);
 	made_fini(&m);
+	late(&m, 50, 40); /* of two calls at once */
+	m.data.concurrency[CLASS_HTTP] = (struct concurrency){.outstanding_ns = 2000, .busy_ns = 1000, .max = 2};
+	assert_int_equal(made_judge(&m, FINDING_SLOW_PICKUP), 1);
+	assert_near(m.found[0].cost_s, 1);
+	m.data.critical.ns[STATE_RUNNABLE] = (uint64_t)(550 * MS);
+	assert_int_equal(made_judge(&m, FINDING_SLOW_PICKUP), 0);
+	made_fini(&m);
 	late(&m, 1000, 40); /* of a stream: once an exchange */
 	assert_int_equal(made_judge(&m, FINDING_SLOW_PICKUP), 1);
 	assert_near(m.found[0].cost_s, 4);

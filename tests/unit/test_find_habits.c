@@ -23,9 +23,12 @@ static void many_queries_in_place_of_one(void **ctx)
 	assert_int_equal(m.found[0].severity, SEVERITY_WARNING);
 	assert_string_equal(m.found[0].subject, "db 10.0.0.1:5432");
 	assert_non_null(strstr(m.found[0].evidence, "20 times, 11 requests"));
-	m.data.concurrency[CLASS_DB] = (struct concurrency){.outstanding_ns = 4000, .busy_ns = 1000, .max = 4};
+	m.data.concurrency[CLASS_DB] = (struct concurrency){.outstanding_ns = 4000000000, .busy_ns = 1000000000, .max = 4};
 	assert_int_equal(made_judge(&m, FINDING_BURST), 1);
 	assert_near(m.found[0].cost_s, 20 * 10 * 0.010 / 4);
+	m.data.concurrency[CLASS_DB] = (struct concurrency){.outstanding_ns = 500000000, .busy_ns = 400000000, .max = 4};
+	assert_int_equal(made_judge(&m, FINDING_BURST), 1); /* never more than there was */
+	assert_near(m.found[0].cost_s, 0.4 * 10 / 11);
 	made_fini(&m);
 }
 

@@ -35,13 +35,15 @@ static void burst_judge(struct found *f, const struct callee *c)
 {
 	enum class_id class = c->of[0]->class;
 	double bursts, in_long = callee_from(c, M_BURST_EXCHANGES, BURST_LONG, &bursts), all = callee_sum(c, M_BURST_EXCHANGES);
-	double took = all > 0 ? callee_sum(c, M_BURST_NS) * in_long / all : 0;
+	double took = all > 0 ? callee_sum(c, M_BURST_NS) * in_long / all : 0, parallel = callee_parallel(f->in->data, c);
 	struct finding what = {.id = FINDING_BURST};
 
 	if ((class != CLASS_DB && class != CLASS_CACHE) || bursts < BURSTS_MIN || callee_multiplexed(c) ||
 	        callee_quantile(c, M_REQUEST_BYTES, 0.9) > BURST_REQUEST_BYTES_MAX)
 		return;
-	what.cost_s = a_minute(f->in, took - took / in_long * bursts) / callee_parallel(f->in->data, c);
+	what.cost_s = a_minute(f->in, took - took / in_long * bursts) / parallel;
+	if (parallel > 1) /* of several bursts at once, none can save more than there is */
+		what.cost_s = fmin(what.cost_s, a_minute(f->in, (double)f->in->data->concurrency[class].busy_ns) * (1 - bursts / in_long));
 	if (what.cost_s < COST_TOLD_S)
 		return;
 	what.severity = class == CLASS_CACHE ? one_lower(severity_of_cost(&what)) : severity_of_cost(&what);

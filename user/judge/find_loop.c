@@ -72,7 +72,7 @@ static void pickup_judge(struct found *f, const struct callee *c)
 {
 	const struct agent_data *a = f->in->data;
 	struct finding what = {.id = FINDING_SLOW_PICKUP};
-	double late = 0, sum = 0, all = callee_count(c, M_PICKUP_NS), exchanges = callee_value(c, M_EXCHANGES), times, worst;
+	double late = 0, sum = 0, half_ns, all = callee_count(c, M_PICKUP_NS), exchanges = callee_value(c, M_EXCHANGES), times, worst;
 	size_t kind;
 
 	for (int i = 0; i < c->len; i++) {
@@ -87,8 +87,9 @@ static void pickup_judge(struct found *f, const struct callee *c)
 	if (what.cost_s < COST_TOLD_S)
 		return;
 	/* Late for want of a CPU or of the interpreter, or since its loop was blocked: those are findings of their own. */
-	if (crowd_of(f->in) > 0 || (double)a->main.ns[STATE_RUNNABLE] > sum / 2 || (double)a->critical.ns[STATE_RUNNABLE] > sum / 2 ||
-	        interpreter_ns(f->in) > sum / 2 || blocked(f->in, &times, &worst, &kind) > sum / 2)
+	half_ns = what.cost_s / 60 * f->in->seconds * 1e9 / 2;
+	if (crowd_of(f->in) > 0 || (double)a->main.ns[STATE_RUNNABLE] > half_ns || (double)a->critical.ns[STATE_RUNNABLE] > half_ns ||
+	        interpreter_ns(f->in) > half_ns || blocked(f->in, &times, &worst, &kind) > half_ns)
 		return;
 	what.severity = severity_of_cost(&what);
 	callee_subject(c, &what);

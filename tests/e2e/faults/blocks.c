@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#define MESSAGES 150000000
+#define MESSAGES 250000000
 #define JUDGED_S 2.2
 
 struct message {

@@ -6,7 +6,7 @@ import threading
 
 import lib
 
-CALLS = 1000
+CALLS = 1300
 COMPUTES = "while True: sum(range(1000))"
 stop = threading.Event()
 
