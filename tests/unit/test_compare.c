@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "judge/compare.h"
+#include "judge/compare_parts.h"
 #include "judge/student.h"
 
 #define MIB (1024.0 * 1024)
@@ -460,12 +460,50 @@ static void test_student(void **state)
 	assert_true(fabs(student_beyond(0.001, 2) - 31.599) < 1e-2);
 }
 
+/* A percentile of blocks that count otherwise lies in the bucket that it lies in when they are added up so often. */
+static void test_percentiles_of_samples(void **state)
+{
+	const struct change none = {1, 1, 0};
+	struct compare_side *s = side_add(NULL, "agent", &noises[1], 320, &none);
+	const struct kept *k = &s->measures.kept[OF_CLASS];
+
+	(void)state;
+	for (enum measure_id id = MEASURE_EXCHANGE_P50; id <= MEASURE_TTFB_P95; id++) {
+		struct metric_set scratch = {0};
+		struct figure f;
+
+		assert_int_equal(figure_init(&f, s, "agent", OF_CLASS, "db", id, &scratch), 0);
+		assert_int_equal(figure_below(&f), 0);
+		for (int round = 0; round < 200; round++) {
+			float weight[BLOCKS] = {0};
+			struct hist sum;
+
+			hist_init(&sum);
+			for (int i = 0; i < f.columns; i++) {
+				weight[i] = (float)(uniform() < 0.4 ? 0 : (int)(4 * uniform() * uniform()));
+				for (int n = 0; n < (int)weight[i]; n++)
+					assert_int_equal(
+					        hist_merge(&sum, &f.column[i].series->hists[f.column[i].block * k->hists_len +
+					                                                    k->index[s->measures.metric[id]]]),
+					        0);
+			}
+			assert_float_equal(figure_at(&f, false, weight), log(hist_quantile(&sum, s->measures.share[id])),
+			        0.0112); /* half a bucket and a bit */
+			hist_fini(&sum);
+		}
+		figure_fini(&f);
+		metric_set_fini(&scratch);
+	}
+	compare_side_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_student),
 	        cmocka_unit_test(test_measures),
 	        cmocka_unit_test(test_blocks_keep_all),
+	        cmocka_unit_test(test_percentiles_of_samples),
 	        cmocka_unit_test(test_unlike_recordings),
 	        cmocka_unit_test(test_same_files_same_verdict),
 	        cmocka_unit_test(test_known_changes),
