@@ -83,7 +83,7 @@ static void print_unjudged(const struct screen *s, const struct recording *r)
 		if (!any)
 			para_begin(&p, s, "not judged");
 		any = true;
-		para_part(&p, "%d kinds of what the probe %s tells: %s", kinds, probe_infos[probe].name, why);
+		para_part(&p, "%d kind%s of what the probe %s tells: %s", kinds, kinds == 1 ? "" : "s", probe_infos[probe].name, why);
 	}
 	if (any) {
 		para_end(&p);
