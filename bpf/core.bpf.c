@@ -206,6 +206,7 @@ int BPF_PROG(core__fork, struct task_struct *parent, struct task_struct *child)
 		m->flags |= p->flags & SO_SNAP_ROOT;
 	else
 		python_inherit(parent->tgid, child->tgid);
+	m->guest = child->tgid != parent->tgid && child->mm == parent->mm;
 	m->agent = p->agent;
 	return 0;
 }
@@ -225,6 +226,10 @@ int BPF_PROG(core__exec, struct task_struct *t, int old_pid)
 	}
 	if (!(m->flags & SO_SNAP_ROOT))
 		m->flags |= SO_SNAP_TOOL;
+	if (m->guest) { /* what the kernel has noted as its high is its host's */
+		m->rss_high_pages = rss_high(t, NULL, 0);
+		m->guest = 0;
+	}
 	python_forget(t->tgid);
 	emit(so_exec, r, SO_EXEC, m->agent, t->pid) {
 		r->since_fork_ns = m->fork_ns ? r->head.time_ns - m->fork_ns : 0;
@@ -256,8 +261,8 @@ int BPF_PROG(core__exit, struct task_struct *t)
 	leader = t->pid == t->tgid ? m : bpf_task_storage_get(&tasks, t->group_leader, 0, 0); /* it has what is the process's */
 	if (dead && leader) /* its memory may be gone; do_exit() has noted its high */
 		high = BPF_CORE_READ(sig, maxrss);
-	if (leader && high <= leader->rss_high_pages)
-		high = 0; /* from before the last snapshot */
+	if (leader && (leader->guest || high <= leader->rss_high_pages))
+		high = 0; /* its host's, or from before the last snapshot */
 	emit(so_exit, r, SO_EXIT, m->agent, t->pid) {
 		r->tgid = t->tgid;
 		r->code = BPF_CORE_READ(sig, flags) & SIGNAL_GROUP_EXIT ? BPF_CORE_READ(sig, group_exit_code) : t->exit_code;
@@ -404,7 +409,7 @@ int core__snap(struct bpf_iter__task *ctx)
 	if (s.tid == s.tgid) {
 		s.flags |= SO_SNAP_LEADER;
 		mm = BPF_CORE_READ(t, mm);
-		if (mm) {
+		if (mm && !m->guest) {
 			snap_memory(&s, t, m, mm);
 		} else { /* the first thread has ended, others go on */
 			s.rss_peak_bytes = m->rss_peak;

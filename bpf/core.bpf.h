@@ -41,7 +41,8 @@ struct membership {
 	u64 run_ns, run_exec_ns, run_delay_ns;
 	u32 run_voluntary, run_involuntary, run_waits;
 	u16 run_flags;
-	u8 run_wait, pad2;
+	u8 run_wait;
+	u8 guest; /* in its parent's memory until its exec, as after vfork and posix_spawn; that memory is told of the parent only */
 };
 #define MEMBER_FIRST 0x80 /* no switch-out seen yet */
 #define MEMBER_RUN 0x40

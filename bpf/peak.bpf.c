@@ -19,7 +19,7 @@ int BPF_PROG(peak__rss, struct mm_struct *mm)
 	if (!t->bpf_storage || BPF_CORE_READ(t, mm) != mm)
 		return 0;
 	m = bpf_task_storage_get(&tasks, t->group_leader, 0, 0);
-	if (!m)
+	if (!m || m->guest)
 		return 0;
 	bytes = mm_rss_pages(mm) * cfg_page_bytes;
 	if (bytes > m->rss_peak)

@@ -2,6 +2,7 @@
 /* Page faults against getrusage, mappings of known sizes, a peak of resident memory that is over before anybody looks, and kernel memory. */
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -321,6 +322,70 @@ static void test_kernel_memory_without_room(void **state)
 	check_kernel_memory(true);
 }
 
+static int wait_and_exec(void *arg)
+{
+	int *pipes = arg;
+	char c;
+
+	close(pipes[1]); /* its table of descriptors is its own: the parent's end is an end */
+	if (read(pipes[0], &c, 1) == 1)
+		execl("/bin/true", "true", NULL);
+	_exit(1);
+}
+
+/* Children that have their parent's memory until their exec, as those of vfork and posix_spawn. */
+static int spawner(struct worker *self, void *arg)
+{
+	static char stack[2][65536] __attribute__((aligned(16)));
+	char *p = mmap(NULL, BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pid_t pid[2];
+	int pipes[2];
+
+	(void)arg;
+	worker_check(p != MAP_FAILED && !pipe(pipes));
+	memset(p, 1, BLOCK_BYTES);
+	worker_pause(self);
+	for (int i = 0; i < 2; i++) {
+		pid[i] = clone(wait_and_exec, stack[i] + sizeof(stack[i]), CLONE_VM | SIGCHLD, pipes);
+		worker_check(pid[i] > 0);
+	}
+	worker_pause(self);
+	worker_check(write(pipes[1], "go", 2) == 2);
+	for (int i = 0; i < 2; i++) {
+		int status;
+
+		worker_check(waitpid(pid[i], &status, 0) == pid[i] && !status);
+	}
+	worker_pause(self);
+	return 0;
+}
+
+static void test_memory_of_the_parent_counts_once(void **state)
+{
+	struct worker *w;
+	struct live *l;
+
+	(void)state;
+	live_need(PROBE_MEM);
+	w = worker_start(spawner, NULL);
+	worker_settle(w);
+	l = live_open(NULL);
+	live_watch(l, &w->pid, 1);
+	for (int i = 0; i < 2; i++) { /* while they wait, and after their end */
+		const struct agent_data *a;
+
+		worker_go(w);
+		live_until(l, w);
+		a = live_close(l, i, 0); /* the last time: of both */
+		assert_int_equal(counter_of(a, M_FORKS), 2);
+		assert_int_equal(counter_of(a, M_EXITS), i ? 2 : 0);
+		assert_in_range(counter_of(a, M_RSS_BYTES), BLOCK_BYTES, 3 * BLOCK_BYTES / 2);
+		assert_in_range(counter_of(a, M_RSS_PEAK_BYTES), BLOCK_BYTES, 3 * BLOCK_BYTES / 2);
+		if (!i)
+			world_next(l->world);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -329,6 +394,7 @@ int main(void)
 		LIVE_TEST(test_new_high),
 		LIVE_TEST(test_all_peaks),
 		LIVE_TEST(test_peak_of_a_brief_process),
+		LIVE_TEST(test_memory_of_the_parent_counts_once),
 		LIVE_TEST(test_kernel_memory),
 		LIVE_TEST(test_kernel_memory_without_room),
 	};
