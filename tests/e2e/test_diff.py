@@ -53,6 +53,8 @@ def test_verdicts_and_values(stakeout, pair):
     assert row["verdict"] == "degraded" and row["base"] == pytest.approx(8 / SECONDS) and row["change"] == pytest.approx(0.8, abs=1e-6)
     assert {c["verdict"] for c in rows(j, measure="rss") + rows(j, measure="rss_peak")} == {"stable"}
     assert j["counts"]["degraded"] == len(rows(j, verdict="degraded")) and j["single_runs"]
+    assert rows(j, measure="rss")[0]["detectable"] == pytest.approx(0.1)  # it doesn't vary: any change beyond its limit
+    assert rows(j, measure="exchange_p95")[0]["detectable"] > 0.2
     back = compared(stakeout("diff", *reversed(pair), "--json"))
     assert not back["counts"]["degraded"] and back["counts"]["improved"] == j["counts"]["degraded"]
     assert compared(stakeout("diff", pair[0], pair[0], "--json"))["counts"]["stable"] > 5
@@ -63,7 +65,9 @@ def test_the_table_fits(stakeout, pair):
     text = done.stdout.decode()
     assert done.returncode == 1 and all(len(line) <= 80 for line in text.splitlines())
     assert text.index("Degraded") < text.index("exchange_p95") and "Stable" not in text and "what differs from run to run" in " ".join(text.split())
-    assert "Stable" in stakeout("diff", *pair, "--all").stdout.decode()
+    every = stakeout("diff", *pair, "--all", "--width", "80").stdout.decode()
+    assert "Stable" in every and "seen from" in every and all(len(line) <= 80 for line in every.splitlines())
+    assert "from this size on" in " ".join(text.split()) and "rss +" in text[text.index("Notes"):]
 
 
 def test_limits(stakeout, pair):
@@ -117,7 +121,7 @@ def test_too_little(stakeout, tmp_path):
     slow = agent(1, values={"exchange_ns": [10**9] * 15}, peers=[{"peer": "10.0.0.1:1", "class": "db", "counters": {"exchanges": 15}, "values": {"exchange_ns": [10**9] * 15}}])
     a, b = recording(tmp_path / "a.ndjson", few), recording(tmp_path / "b.ndjson", slow)
     j = compared(stakeout("diff", a, b, "--json"))
-    assert rows(j, measure="exchange_p50")[0]["why"] == "base: 15 values, 20 are needed"
+    assert rows(j, measure="exchange_p50")[0]["why"] == "base: 15 of 20 values needed"
     empty = recording(tmp_path / "empty.ndjson")
     j = compared(stakeout("diff", a, empty, "--json"))
     assert not j["comparisons"] and "agent agent is in the base recording only" in j["warnings"]

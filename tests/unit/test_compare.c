@@ -64,6 +64,7 @@ struct noise {
 	struct wander load, peer;
 	double spread; /* of one call, of the logarithm */
 	double runs; /* by which whole recordings differ, of the logarithm */
+	double start; /* times as busy, in the first three seconds; 0: as later */
 };
 
 static const struct noise noises[] = {
@@ -149,13 +150,15 @@ static struct compare_side *side_add(
 		const struct agent_data *agents[] = {&d};
 		struct interval_data data = {
 		        .seq = (uint64_t)i, .start_s = i, .end_s = i + 1, .agents = agents, .infos = infos, .agents_len = 1};
-		double at = (double)i / intervals;
+		double at = (double)i / intervals, slow, busy;
 
 		for (int p = 0; p < d.peers_len; p++)
 			metric_set_reset(&d.peers[p].metrics);
 
 		rss = 0.97 * rss + 0.03 * 200 * MIB * (1 + 0.1 * normal());
-		interval_make(&d, noise, run_load * wander_next(&load, at), run_time * wander_next(&peer, at), rss, change);
+		slow = run_time * wander_next(&peer, at);
+		busy = run_load * wander_next(&load, at) * (noise->start > 0 && i < 3 ? noise->start : 1);
+		interval_make(&d, noise, busy, slow, rss, change);
 		assert_int_equal(compare_side_interval(s, &data), 0);
 	}
 	agent_data_fini(&d);
@@ -166,6 +169,7 @@ static struct compare_side *side_add(
 struct tally {
 	int rows, degraded, improved, pairs, pairs_degraded, insufficient;
 	int of[MEASURE_COUNT], degraded_of[MEASURE_COUNT];
+	double detectable_of[MEASURE_COUNT]; /* summed */
 };
 
 static void pair_tally(struct tally *t, const struct noise *noise, int runs, int intervals, const struct change *change)
@@ -187,6 +191,7 @@ static void pair_tally(struct tally *t, const struct noise *noise, int runs, int
 			continue;
 		t->rows++;
 		t->of[row->measure]++;
+		t->detectable_of[row->measure] += row->detectable;
 		t->improved += row->verdict == VERDICT_IMPROVED;
 		t->degraded += row->verdict == VERDICT_DEGRADED;
 		t->degraded_of[row->measure] += row->verdict == VERDICT_DEGRADED;
@@ -276,6 +281,49 @@ static void test_noise_between_recordings(void **state)
 	        found.rows);
 	assert_true((several.degraded + several.improved) * 100 <= several.rows);
 	assert_true(found.degraded * 100 >= 95 * found.rows);
+}
+
+/* A minute whose first seconds are those of an interpreter that loads: once in each run, which is no noise. */
+static void test_start_is_no_noise(void **state)
+{
+	const struct noise noise = {"start", {.deviation = 0.08}, {.deviation = 0.05}, .spread = 0.3, .start = 3};
+	const struct change none = {1, 1, 0}, more = {1.15, 1, 0};
+	struct tally same = {0}, changed = {0};
+
+	(void)state;
+	seed = 5;
+	for (int i = 0; i < 40; i++) {
+		pair_tally(&same, &noise, 1, 60, &none);
+		pair_tally(&changed, &noise, 1, 60, &more);
+	}
+	printf("start: %d of %d rows wrong, %d of %d changes of CPU found\n", same.degraded + same.improved, same.rows,
+	        changed.degraded_of[MEASURE_CPU], changed.of[MEASURE_CPU]);
+	assert_true((same.degraded + same.improved) * 100 <= same.rows);
+	assert_true(changed.degraded_of[MEASURE_CPU] * 100 >= 95 * changed.of[MEASURE_CPU]);
+}
+
+/* Of changes as large as is said of what hasn't changed, nine of ten are found; of such half as large, few. */
+static void test_what_could_have_been_seen(void **state)
+{
+	const struct noise noise = {"steady", {.deviation = 0.2}, {.deviation = 0.1}, .spread = 0.4};
+	struct tally same = {0}, found = {0}, half = {0};
+	const int pairs = 60;
+	double size;
+
+	(void)state;
+	seed = 6;
+	for (int i = 0; i < pairs; i++)
+		pair_tally(&same, &noise, 1, 60, &(struct change){1, 1, 0});
+	size = same.detectable_of[MEASURE_CPU] / same.of[MEASURE_CPU];
+	for (int i = 0; i < pairs; i++) {
+		pair_tally(&found, &noise, 1, 60, &(struct change){1 + size, 1, 0});
+		pair_tally(&half, &noise, 1, 60, &(struct change){1 + size / 2, 1, 0});
+	}
+	printf("CPU: said to be seen from %+.1f %%: %d of %d found, and %d half as large\n", 100 * size,
+	        found.degraded_of[MEASURE_CPU], pairs, half.degraded_of[MEASURE_CPU]);
+	assert_true(size > 0.1);
+	assert_in_range(found.degraded_of[MEASURE_CPU], 0.8 * pairs, pairs);
+	assert_in_range(half.degraded_of[MEASURE_CPU], 0, 0.5 * pairs);
 }
 
 static void test_same_files_same_verdict(void **state)
@@ -510,6 +558,8 @@ int main(void)
 	        cmocka_unit_test(test_changes_of_one_and_a_half_limits),
 	        cmocka_unit_test(test_rough_noise),
 	        cmocka_unit_test(test_noise_between_recordings),
+	        cmocka_unit_test(test_start_is_no_noise),
+	        cmocka_unit_test(test_what_could_have_been_seen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include "lib/util.h"
 
 #define LOST_TOLD 0.001
+#define POWER_Z 1.2816 /* nine times out of ten a normal deviate is not that far below its mean */
 #define UNLIKE 1.5 /* times: durations */
 
 const char *const verdict_names[VERDICT_COUNT] = {"improved", "stable", "degraded", "insufficient data"};
@@ -222,6 +223,17 @@ static int findings_compare(struct work *w, const char *agents[2])
 
 /* ---- what makes the sides unlike ---- */
 
+static void warn_reduced(struct work *w, const struct run *r, const char *which)
+{
+	char names[128] = "";
+
+	for (int p = 0; p < PROBE_COUNT; p++)
+		if (r->probes_reduced & 1U << p)
+			snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", *names ? ", " : "", probe_infos[p].name);
+	if (*names)
+		warnf(w, "%s: the budget left less detail for a part of the time, of: %s (record with --budget off keeps it)", which, names);
+}
+
 static void warn_run(struct work *w, const struct run *r, int side, int n)
 {
 	const char *which = w->side[side]->len > 1 ? keep(w, "%s recording %d", side_names[side], n + 1)
@@ -233,10 +245,7 @@ static void warn_run(struct work *w, const struct run *r, int side, int n)
 		warnf(w, "%s lost %.1f %% of its records", which, r->lost * 100);
 	if (r->missing)
 		warnf(w, "%s misses intervals", which);
-	for (int p = 0; p < PROBE_COUNT; p++)
-		if (r->probes_reduced & 1U << p)
-			warnf(w, "%s: the budget reduced the detail of probe %s for a part of the time", which,
-			        probe_infos[p].name);
+	warn_reduced(w, r, which);
 }
 
 static void warn_unlike(struct work *w)
@@ -292,6 +301,19 @@ static void warn_agents(struct work *w, const char *agents[2])
 
 /* ---- all of it ---- */
 
+/* As if it was the only one of so many rows that has changed. */
+static double row_detectable(const struct work *w, const struct comparison *row, int rows)
+{
+	double deviation = sqrt(row->spread.variance), seen = 0, change;
+
+	if (row->verdict == VERDICT_INSUFFICIENT || !(row->spread.freedom > 0) || !(row->least > 0))
+		return NAN;
+	if (deviation > 0)
+		seen = deviation * student_beyond(fmin(w->limits->false_rate / rows, 1 - CONFIDENCE), row->spread.freedom);
+	change = fmax(row->least, seen) + POWER_Z * deviation;
+	return measure_infos[row->measure].group == GROUP_ERRORS ? change : expm1(change);
+}
+
 static void verdicts(struct work *w, double *p)
 {
 	int len = 0;
@@ -304,6 +326,7 @@ static void verdicts(struct work *w, double *p)
 	for (int i = 0; i < w->c->len; i++) {
 		struct comparison *row = &w->c->rows[i];
 
+		row->detectable = row_detectable(w, row, len);
 		if (row->verdict != VERDICT_INSUFFICIENT && row->p <= kept && row->p < 1 - CONFIDENCE)
 			row->verdict = (row->change > 0) == measure_infos[row->measure].more_is_better ? VERDICT_IMPROVED
 			                                                                               : VERDICT_DEGRADED;

@@ -21,6 +21,7 @@ extern const char *const verdict_names[VERDICT_COUNT]; /* "improved", "stable", 
 struct compare_limits { /* relative but for errors, whose is absolute */
 	double limit[MEASURE_GROUPS]; /* 0.10, 0.10, 0.20, 0.01 */
 	double measure[MEASURE_COUNT]; /* of single ones; 0: that of the group */
+	bool detectable; /* told of all rows that are stable, not of the first 1,000 only: it takes time */
 	double false_rate; /* 0.05: of the verdicts that something has changed, those that chance may bring about; being beyond the limit, too, keeps far below it */
 };
 extern const struct compare_limits compare_defaults;
@@ -35,6 +36,13 @@ struct comparison { /* one row */
 	/* Relative (0.2: a fifth more; INFINITY from nothing), absolute for errors; NAN: none. Its interval of confidence of 95 %; NAN where the change is within the limit: no need was. */
 	double change, low, high;
 	double p; /* two-sided: how likely such a change is where there is none; NAN likewise */
+	/* The smallest change for the worse, as `change`, that such recordings would have shown nine times out of ten; NAN: not known. */
+	double detectable;
+	/* Of the change as it is compared, of its logarithm, of errors itself: how it varies (freedom 0: not known; INFINITY: not at all), and from which size on it counts (0: any). */
+	struct {
+		double variance, freedom;
+	} spread;
+	double least;
 	uint64_t base_n, new_n; /* values behind it */
 	const char *why; /* of insufficient data; else NULL. Owned by the comparisons. */
 };

@@ -81,6 +81,7 @@ struct figure {
 	int columns, runs;
 	int stride; /* columns, and what is missing to a multiple of LANES: of no weight */
 	int *run_from; /* [runs + 1]: each recording's first column */
+	int *start; /* [runs]: how many of them are the start, which every sample has once */
 	bool *full; /* [columns]: there are data in it */
 	double value; /* of all of it; NAN: no data */
 	uint64_t n; /* values that it rests on */
@@ -139,6 +140,8 @@ struct spread { /* zero-initialised */
 };
 /* Goes on to sample `upto`. 0 or -ENOMEM. */
 int figure_spread(struct figure *f, bool absolute, struct samples *samples, int upto, struct spread *s);
+/* What it comes to without the start: its logarithm, or (absolute) itself; NAN: nothing then. After figure_spread(). 0 or -ENOMEM. */
+int figure_later(const struct figure *f, bool absolute, double *ret);
 
 /* compare_row.c and compare.c: */
 

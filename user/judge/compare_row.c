@@ -16,6 +16,8 @@
 #define LOST_MAX 0.05 /* of the records */
 #define RESOLUTION 0.0063 /* of a percentile: deviation of a value within its bucket, b - 1 = 2.2 % wide */
 #define DOUBT 1.8 /* times: what the variance from SAMPLES_FEW may be off, by four of its standard errors */
+#define DETECTABLE_ROWS 1000
+#define SAMPLES_STABLE 40 /* where the change is within its limit: enough for what could have been seen */
 #define SURE_CHANGED 1e-7 /* below what is kept of 500,000 comparisons */
 #define SURE_STABLE 0.1 /* nothing with more is kept */
 
@@ -46,12 +48,12 @@ static const char *side_insufficient(struct work *w, const struct figure *f, int
 		if (s->runs[i]->lost > LOST_MAX)
 			return keep(w, "%s: %.0f %% of the records were lost", side_names[side], s->runs[i]->lost * 100);
 		if (counts_values(f) && probes & s->runs[i]->probes_reduced)
-			return keep(w, "%s: the budget left no detail for a part of the time", side_names[side]);
+			return keep(w, "%s: the budget reduced its detail", side_names[side]);
 	}
 	if (isnan(f->value))
 		return keep(w, "%s: none", side_names[side]);
 	if (counts_values(f) && f->n < values_needed(f))
-		return keep(w, "%s: %llu values, %llu are needed", side_names[side], (unsigned long long)f->n,
+		return keep(w, "%s: %llu of %llu values needed", side_names[side], (unsigned long long)f->n,
 		        (unsigned long long)values_needed(f));
 	if (f->columns_full < BLOCKS_MIN)
 		return keep(w, "%s: in %d interval%s only, %d are needed", side_names[side], f->columns_full,
@@ -120,7 +122,7 @@ static int change_spread(struct work *w, struct comparison *row, struct figure f
 		freedom += its * its / s[side].freedom;
 	}
 	*ret_variance = variance;
-	*ret_freedom = variance > 0 ? variance * variance / freedom : 0;
+	*ret_freedom = variance > 0 ? variance * variance / freedom : INFINITY;
 	return 0;
 }
 
@@ -131,30 +133,67 @@ static bool is_sure(double change, double variance, double freedom)
 	       change_p(change, variance / DOUBT, freedom) > SURE_STABLE;
 }
 
-/* Interval and p of the change. 0 or -ENOMEM. */
-static int row_spread(struct work *w, struct comparison *row, struct figure f[2])
+/* Of one run a side nobody can tell whether its start differs by more than starts do anyway: a change must also be there later. 0 or -ENOMEM. */
+static int row_start(struct work *w, struct comparison *row, const struct figure f[2], bool absolute)
 {
-	bool errors = measure_infos[row->measure].group == GROUP_ERRORS;
-	bool absolute = errors || !(row->base > 0) || !(row->new > 0); /* of 0 there is no logarithm */
-	double change = absolute ? row->new - row->base : log(row->new / row->base), variance, freedom, reach = 0;
-	struct spread s[2] = {0};
-	int err = change_spread(w, row, f, s, SAMPLES_FEW, absolute, &variance, &freedom);
+	double later[2], change;
 
-	if (!err && !row->why && !is_sure(change, variance, freedom))
-		err = change_spread(w, row, f, s, SAMPLES, absolute, &variance, &freedom);
-	if (err || row->why)
-		return err;
+	for (int side = 0; side < 2; side++) {
+		int err = figure_later(&f[side], absolute, &later[side]);
+
+		if (err)
+			return err;
+	}
+	change = later[1] - later[0];
+	if (!absolute)
+		change = expm1(change);
+	else if (measure_infos[row->measure].group != GROUP_ERRORS)
+		return 0; /* from or to nothing */
+	if (!(fabs(change) > compare_limit(w->limits, row->measure) && (change > 0) == (row->change > 0))) {
+		row->verdict = VERDICT_INSUFFICIENT;
+		row->why = "only its first seconds differ";
+	}
+	return 0;
+}
+
+/* Interval and p of the change. 0 or -ENOMEM. */
+static int row_judge(struct work *w, struct comparison *row, const struct figure f[2], double change, bool absolute)
+{
+	double variance = row->spread.variance, freedom = row->spread.freedom, reach = 0;
+
 	row->p = change_p(change, variance, freedom);
 	if (variance > 0) /* else as constant as can be */
 		reach = sqrt(variance) * student_beyond(1 - CONFIDENCE, freedom);
-	if (errors) {
+	if (measure_infos[row->measure].group == GROUP_ERRORS) {
 		row->low = change - reach;
 		row->high = change + reach;
 	} else if (!absolute) {
 		row->low = expm1(change - reach);
 		row->high = expm1(change + reach);
 	}
-	return 0;
+	return row->p < 1 - CONFIDENCE && (f[0].runs_full < 2 || f[1].runs_full < 2) ? row_start(w, row, f, absolute) : 0;
+}
+
+/* 0 or -ENOMEM. */
+static int row_compare(struct work *w, struct comparison *row, struct figure f[2])
+{
+	bool errors = measure_infos[row->measure].group == GROUP_ERRORS, beyond = beyond_limit(w, row, &f[0]);
+	bool absolute = errors || !(row->base > 0) || !(row->new > 0); /* of 0 there is no logarithm */
+	double change = absolute ? row->new - row->base : log(row->new / row->base), *variance = &row->spread.variance;
+	double *freedom = &row->spread.freedom;
+	struct spread s[2] = {0};
+	int err;
+
+	if (!beyond && !w->limits->detectable && w->c->len > DETECTABLE_ROWS)
+		return 0;
+	if (errors)
+		row->least = compare_limit(w->limits, row->measure);
+	else if (!absolute)
+		row->least = log1p(fmax(compare_limit(w->limits, row->measure), least(&f[0]) / row->base));
+	err = change_spread(w, row, f, s, beyond ? SAMPLES_FEW : SAMPLES_STABLE, absolute, variance, freedom);
+	if (!err && !row->why && beyond && !is_sure(change, *variance, *freedom))
+		err = change_spread(w, row, f, s, SAMPLES, absolute, variance, freedom);
+	return err || row->why || !beyond ? err : row_judge(w, row, f, change, absolute);
 }
 
 int measure_compare(
@@ -178,6 +217,7 @@ int measure_compare(
 		        .low = NAN,
 		        .high = NAN,
 		        .p = NAN,
+		        .detectable = NAN,
 		        .base_n = f[0].n,
 		        .new_n = f[1].n};
 		snprintf(row->subject, sizeof(row->subject), "%s", subject);
@@ -192,8 +232,8 @@ int measure_compare(
 			row->why = side_insufficient(w, &f[side], side);
 		if (row->why)
 			row->verdict = VERDICT_INSUFFICIENT;
-		else if (beyond_limit(w, row, &f[0]))
-			err = row_spread(w, row, f);
+		else
+			err = row_compare(w, row, f);
 	}
 	figure_fini(&f[0]);
 	figure_fini(&f[1]);

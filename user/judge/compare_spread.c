@@ -27,7 +27,7 @@ static double correlation(const struct figure *f, bool absolute, float *weight)
 
 	for (int i = 0; i < f->columns; i++)
 		weight[i] = 1;
-	for (int i = 0; i < f->columns; i++) {
+	for (int i = f->start[0]; i < f->columns; i++) {
 		if (!f->full[i])
 			continue;
 		weight[i] = 0;
@@ -55,10 +55,13 @@ static void sample_draw(const struct figure *f, uint64_t *seed, float *weight)
 {
 	for (int r = 0; r < f->runs; r++) {
 		int run = f->runs > 1 ? (int)random_below(seed, (uint32_t)f->runs) : 0;
-		uint32_t len = (uint32_t)(f->run_from[run + 1] - f->run_from[run]);
+		int from = f->run_from[run], start = f->start[run];
+		uint32_t len = (uint32_t)(f->run_from[run + 1] - from - start);
 
+		for (int i = 0; i < start; i++)
+			weight[from + i]++;
 		for (uint32_t i = 0; i < len; i++)
-			weight[f->run_from[run] + (int)random_below(seed, len)]++;
+			weight[from + start + (int)random_below(seed, len)]++;
 	}
 }
 
@@ -78,16 +81,34 @@ void samples_fini(struct samples *s)
 	s->weight = NULL;
 }
 
+/* Blocks with data but for the start. */
+static int columns_later(const struct figure *f)
+{
+	int n = 0;
+
+	for (int r = 0; r < f->runs; r++)
+		for (int i = f->run_from[r] + f->start[r]; i < f->run_from[r + 1]; i++)
+			n += f->full[i];
+	return n;
+}
+
+/* What is drawn: recordings, or blocks of the only one. */
+static int draws(const struct figure *f)
+{
+	return f->runs_full > 1 ? f->runs_full : columns_later(f);
+}
+
 /* What the samples so far say. 0 or -ENOMEM. */
 static int spread_known(const struct figure *f, bool absolute, struct spread *s)
 {
-	double n = f->runs_full > 1 ? f->runs_full : f->columns_full;
+	double n = draws(f);
 	_cleanup_free_ float *weight = NULL;
 
 	s->known = s->samples > 1 && s->with_data >= KNOWN_MIN * s->samples;
 	if (!s->known)
 		return 0;
 	s->variance = s->squares / (s->with_data - 1) * n / (n - 1); /* of n values the variance comes out too small by that */
+	s->variance *= (double)f->columns_full / columns_later(f); /* the start varies, too: as much as others do */
 	if (f->runs_full == 1 && f->runs == 1) {
 		if (isnan(s->alike)) {
 			weight = calloc((size_t)f->stride + 1, sizeof(*weight));
@@ -112,7 +133,7 @@ int figure_spread(struct figure *f, bool absolute, struct samples *samples, int 
 		return err;
 	if (!s->samples)
 		*s = (struct spread){.alike = NAN};
-	if ((f->runs_full > 1 ? f->runs_full : f->columns_full) < 2)
+	if (draws(f) < 2)
 		return 0;
 	for (; s->samples < upto; s->samples++) {
 		double value = figure_at(f, absolute, samples->weight + s->samples * f->stride), step;
@@ -124,6 +145,19 @@ int figure_spread(struct figure *f, bool absolute, struct samples *samples, int 
 		s->squares += step * (value - s->mean);
 	}
 	return spread_known(f, absolute, s);
+}
+
+int figure_later(const struct figure *f, bool absolute, double *ret)
+{
+	_cleanup_free_ float *weight = calloc((size_t)f->stride + 1, sizeof(*weight));
+
+	if (!weight)
+		return -ENOMEM;
+	for (int r = 0; r < f->runs; r++)
+		for (int i = f->run_from[r] + f->start[r]; i < f->run_from[r + 1]; i++)
+			weight[i] = 1;
+	*ret = figure_at(f, absolute, weight);
+	return 0;
 }
 
 static int order(const void *a, const void *b)

@@ -28,6 +28,7 @@ static json_t *row_json(const struct comparison *row, const struct compare_limit
 	json_object_set_new(j, "high", number_json(row->high));
 	json_object_set_new(j, "p", number_json(row->p));
 	json_object_set_new(j, "limit", number_json(compare_limit(limits, row->measure)));
+	json_object_set_new(j, "detectable", number_json(row->detectable));
 	json_object_set_new(j, "base_n", integer_json(row->base_n));
 	json_object_set_new(j, "new_n", integer_json(row->new_n));
 	if (row->why)

@@ -47,16 +47,30 @@ static void cell_interval(struct table *t, const struct screen *s, const struct 
 	table_cell(t, s, 0, "%s to %s", low, high);
 }
 
+/* How many there were of what is judged by its values: "360, 60". Fewer calls may each do more. */
+static void cell_values(struct table *t, const struct screen *s, const struct comparison *row, enum verdict verdict)
+{
+	enum measure_group group = measure_infos[row->measure].group;
+
+	if (verdict == VERDICT_INSUFFICIENT)
+		table_cell(t, s, 0, "%s", "");
+	else if (group == GROUP_TIME || group == GROUP_ERRORS)
+		table_cell(t, s, 0, "%s, %s", count_text((double)row->base_n), count_text((double)row->new_n));
+	else
+		table_cell(t, s, 0, "-");
+}
+
 static int print_rows(const struct screen *s, const struct diff_view *v, enum verdict verdict, int most, bool agents)
 {
-	static const struct table_column columns[] = {
+	const struct table_column columns[] = {
 	        {.title = "agent", .left = true, .flex = true},
 	        {.title = "of", .left = true, .flex = true},
 	        {.title = "measure", .left = true},
 	        {.title = "base"},
 	        {.title = "new"},
 	        {.title = "change"},
-	        {.title = "95 % interval", .drop = 1},
+	        {.title = verdict == VERDICT_STABLE ? "seen from" : "95 % interval", .drop = 1},
+	        {.title = "values", .drop = 2},
 	        {.title = "why", .left = true, .clauses = true},
 	};
 	struct table t;
@@ -80,8 +94,12 @@ static int print_rows(const struct screen *s, const struct diff_view *v, enum ve
 			table_cell(&t, s, 0, "-");
 		} else {
 			table_cell(&t, s, STYLE_BOLD, "%s", change_text(row->measure, row->change, text));
-			cell_interval(&t, s, row);
+			if (verdict == VERDICT_STABLE)
+				table_cell(&t, s, 0, "%s", change_text(row->measure, row->detectable, text));
+			else
+				cell_interval(&t, s, row);
 		}
+		cell_values(&t, s, row, verdict);
 		cell_name(&t, s, row->why ? row->why : "", CELL_BYTES);
 	}
 	return table_print(&t, s);
@@ -109,7 +127,7 @@ static void print_finding(const struct screen *s, const struct comparison_findin
 	struct para p;
 
 	if (f->unjudged)
-		change = f->in_new ? "in new only" : "in base only";
+		change = f->in_new ? "new only" : "base only";
 	if (agents)
 		text_fit(agent, sizeof(agent), f->agent, NAME_WIDTH, s->utf8);
 	text_fit(about, sizeof(about), what->subject, 40, s->utf8);
@@ -148,6 +166,36 @@ static void print_findings(const struct screen *s, const struct diff_view *v, bo
 	fputc('\n', s->out);
 }
 
+/* From which change for the worse on it would have been seen, by measure: of the row that shows the smallest. */
+static void print_detectable(const struct screen *s, const struct diff_view *v)
+{
+	struct para p;
+	bool begun = false;
+
+	for (int id = 0; id < MEASURE_COUNT; id++) {
+		double least = INFINITY;
+		char text[FIGURE_BYTES];
+
+		for (int i = 0; i < v->c->len; i++) {
+			const struct comparison *row = &v->c->rows[i];
+
+			if (row->measure == (enum measure_id)id && row->verdict == VERDICT_STABLE && row->detectable < least)
+				least = row->detectable;
+		}
+		if (isinf(least))
+			continue;
+		if (!begun)
+			para_begin(&p, s, "seen");
+		para_part(&p, "%s%s %s", begun ? "" : "nine of ten changes for the worse show, where it is stable, from this size on, at best: ",
+		        measure_infos[id].name, change_text((enum measure_id)id, least, text));
+		begun = true;
+	}
+	if (!begun)
+		return;
+	para_part(&p, "%snear half of it with runs four times as long", v->all ? "" : "row by row with --all, ");
+	para_end(&p);
+}
+
 /* How much such a comparison can tell, and what makes the sides unlike. */
 static void print_notes(const struct screen *s, const struct diff_view *v)
 {
@@ -161,6 +209,7 @@ static void print_notes(const struct screen *s, const struct diff_view *v)
 		para_text(&p, fit);
 		para_end(&p);
 	}
+	print_detectable(s, v);
 	para_begin(&p, s, "limits");
 	for (int g = 0; g < MEASURE_GROUPS; g++)
 		para_part(
