@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "cmd/usage.h"
 #include "judge/objectives.h"
 #include "lib/log.h"
 #include "lib/outfile.h"
@@ -45,17 +46,6 @@ static int help(void)
 	return EXIT_DONE;
 }
 
-static int complain(char **argv, int c)
-{
-	if (c == ':')
-		log_err(0, "%s needs a value (see stakeout check --help)", argv[optind - 1]);
-	else if (optopt && optopt < 128 && argv[optind - 1][1] != '-')
-		log_err(0, "unknown option '-%c' (see stakeout check --help)", optopt);
-	else
-		log_err(0, "unknown option '%s' (see stakeout check --help)", argv[optind - 1]);
-	return EXIT_USAGE;
-}
-
 /* -1 to go on, or the exit status to end with. */
 static int parse(int argc, char **argv, struct check_options *o)
 {
@@ -64,7 +54,6 @@ static int parse(int argc, char **argv, struct check_options *o)
 		{ "width", required_argument, NULL, 'w' }, { "help", no_argument, NULL, 'h' },
 		{ "junit", required_argument, NULL, 'u' }, { "force", no_argument, NULL, 'f' }, { 0 },
 	};
-	long long width;
 	int c;
 
 	opterr = 0;
@@ -87,14 +76,13 @@ static int parse(int argc, char **argv, struct check_options *o)
 			o->force = true;
 			break;
 		case 'w':
-			if (parse_int(optarg, TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX, &width))
-				return log_err(0, "--width %s: want a number from %d to %d", optarg, TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX), EXIT_USAGE;
-			o->width = (int)width;
+			if (usage_width(optarg, &o->width) >= 0)
+				return EXIT_USAGE;
 			break;
 		case 'h':
 			return help();
 		default:
-			return complain(argv, c);
+			return usage_bad_option(argv, c);
 		}
 	}
 	if (optind == argc && !o->list)

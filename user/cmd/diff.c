@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "cmd/usage.h"
 #include "lib/log.h"
 #include "lib/outfile.h"
 #include "lib/util.h"
@@ -39,7 +40,8 @@ static int help(void)
 	       "  --limit NAME=N     how much may change: cpu, memory or time (N in percent), errors\n"
 	       "                     (in points), or a measure (see below); may be repeated\n"
 	       "  --agent NAME       this agent only; BASE=NEW where it has two names\n"
-	       "  --all              also show what is stable\n"
+	       "  --all              also show what is stable, and from which size on a change of\n"
+	       "                     it would have been seen\n"
 	       "  --json             the same figures for programs, as one JSON object\n"
 	       "  --junit OUT        also write JUnit XML for CI systems into the file OUT\n"
 	       "  --force            overwrite OUT\n"
@@ -56,17 +58,6 @@ static int help(void)
 	printf("\nExit status: 0 done; 1 something is degraded; 2 usage, or a file that can't be read;\n"
 	       "4 no such agent; 5 OUT could not be written.\n");
 	return EXIT_DONE;
-}
-
-static int complain(char **argv, int c)
-{
-	if (c == ':')
-		log_err(0, "%s needs a value (see stakeout diff --help)", argv[optind - 1]);
-	else if (optopt && optopt < 128 && argv[optind - 1][1] != '-')
-		log_err(0, "unknown option '-%c' (see stakeout diff --help)", optopt);
-	else
-		log_err(0, "unknown option '%s' (see stakeout diff --help)", argv[optind - 1]);
-	return EXIT_USAGE;
 }
 
 static int limit_unknown(const char *name)
@@ -188,7 +179,6 @@ static int parse(int argc, char **argv, struct diff_options *o)
 	};
 	int c, side = -1, plain = 0, status = -1;
 	bool named = false;
-	long long width;
 
 	opterr = 0;
 	optind = 0; /* getopt's state starts afresh */
@@ -222,17 +212,13 @@ static int parse(int argc, char **argv, struct diff_options *o)
 			o->force = true;
 			break;
 		case 'w':
-			if (parse_int(optarg, TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX, &width)) {
-				log_err(0, "--width %s: want a number from %d to %d", optarg, TERMINAL_WIDTH_MIN,
-				        TERMINAL_WIDTH_MAX);
+			if (usage_width(optarg, &o->width) >= 0)
 				return EXIT_USAGE;
-			}
-			o->width = (int)width;
 			break;
 		case 'h':
 			return help();
 		default:
-			return complain(argv, c);
+			return usage_bad_option(argv, c);
 		}
 	}
 	for (; status < 0 && optind < argc; optind++) { /* behind -- */
@@ -356,6 +342,7 @@ static int diff(struct diff_options *o)
 	}
 	status = err ? (log_err(err, "cannot start"), EXIT_USAGE) : read_sides(r);
 	if (status < 0) {
+		o->limits.detectable = o->json || o->view.all;
 		err = compare(r[0].side, r[1].side, &o->limits, o->agents.base ? &o->agents : NULL, &c);
 		if (err == -ENOENT) {
 			log_err(0, "no agent '%s' in the base and '%s' in the new recordings", o->agents.base, o->agents.new);

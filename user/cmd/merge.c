@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "cmd/cmd.h"
+#include "cmd/usage.h"
 #include "lib/log.h"
 #include "lib/util.h"
 #include "model/fleet.h"
@@ -39,17 +40,6 @@ static int help(void)
 	       "file that can't be read: nothing is written then; 5 OUT could not be written.\n",
 	        THREADS_MAX);
 	return EXIT_DONE;
-}
-
-static int complain(char **argv, int c)
-{
-	if (c == ':')
-		log_err(0, "%s needs a value (see stakeout merge --help)", argv[optind - 1]);
-	else if (optopt && optopt < 128 && argv[optind - 1][1] != '-')
-		log_err(0, "unknown option '-%c' (see stakeout merge --help)", optopt);
-	else
-		log_err(0, "unknown option '%s' (see stakeout merge --help)", argv[optind - 1]);
-	return EXIT_USAGE;
 }
 
 /* -1 to go on, or the exit status to end with. */
@@ -92,7 +82,7 @@ static int parse(int argc, char **argv, struct merge_options *o)
 		case 'h':
 			return help();
 		default:
-			return complain(argv, c);
+			return usage_bad_option(argv, c);
 		}
 	}
 	if (optind == argc)

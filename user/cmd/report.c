@@ -13,6 +13,7 @@
 #include "cmd/report_export.h"
 #include "cmd/report_html.h"
 #include "cmd/report_otlp.h"
+#include "cmd/usage.h"
 #include "judge/objectives.h"
 #include "judge/outlooks.h"
 #include "judge/trend.h"
@@ -155,18 +156,6 @@ static bool is_sample_word(const char *word)
 	return *word && access(word, F_OK);
 }
 
-/* The option itself that getopt_long complains of. */
-static int complain(char **argv, int c)
-{
-	if (c == ':')
-		log_err(0, "%s needs a value (see stakeout report --help)", argv[optind - 1]);
-	else if (optopt && optopt < 128 && argv[optind - 1][1] != '-')
-		log_err(0, "unknown option '-%c' (see stakeout report --help)", optopt);
-	else
-		log_err(0, "unknown option '%s' (see stakeout report --help)", argv[optind - 1]);
-	return EXIT_USAGE;
-}
-
 /* What can't be asked for together. -1 to go on. */
 static int check(char **files, int files_len, const struct report_options *o)
 {
@@ -210,7 +199,6 @@ static int parse(int argc, char **argv, struct report_options *o)
 		{ "from", required_argument, NULL, 'b' },   { "to", required_argument, NULL, 'e' },    { "html", required_argument, NULL, 'M' },
 		{ "otlp", required_argument, NULL, 'o' },   { "rules", required_argument, NULL, 'r' },  { 0 },
 	};
-	long long width;
 	int c;
 
 	opterr = 0;
@@ -248,11 +236,8 @@ static int parse(int argc, char **argv, struct report_options *o)
 			o->agent = optarg;
 			break;
 		case 'w':
-			if (parse_int(optarg, TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX, &width)) {
-				log_err(0, "--width %s: want a number from %d to %d", optarg, TERMINAL_WIDTH_MIN, TERMINAL_WIDTH_MAX);
+			if (usage_width(optarg, &o->width) >= 0)
 				return EXIT_USAGE;
-			}
-			o->width = (int)width;
 			break;
 		case 'c':
 		case 'l':
@@ -279,7 +264,7 @@ static int parse(int argc, char **argv, struct report_options *o)
 		case 'h':
 			return help();
 		default:
-			return complain(argv, c);
+			return usage_bad_option(argv, c);
 		}
 	}
 	return check(argv + optind, argc - optind, o);
