@@ -26,7 +26,13 @@ from collections import Counter, deque
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 POOL = 3  # connections to the database
-TOOLS = {name: shutil.which(name) or name for name in ("sh", "grep", "sort", "head", "wc")}
+TOOLS = {name: shutil.which(name) or name for name in ("sh", "grep", "sort", "head", "wc", "sleep")}
+
+
+def resident_bytes(field="VmRSS"):
+    """Of this program; the peak that getrusage tells may be that of the program which started it."""
+    with open("/proc/self/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) * 1024 for line in f if line.startswith(field + ":"))
 
 
 class Ledger:
@@ -36,6 +42,7 @@ class Ledger:
         self.timings = {}
         self.connects, self.sent, self.received, self.tools = Counter(), Counter(), Counter(), Counter()
         self.connects_failed = self.forks = self.execs = self.tools_failed = 0
+        self.rss = []  # bytes, at the end of each step
 
     def time(self, kind, start_ns, end_ns=None):
         end_ns = end_ns or time.monotonic_ns()
@@ -201,7 +208,7 @@ class Agent:
             if await self.cache_command("GET", key) is None:
                 await self.cache_command("SET", key, "x" * self.random.randint(10, 4000))
 
-    async def run_tool(self, pipeline):
+    async def run_tool(self, pipeline, kind="tool"):
         """Runs commands [argv..] as `sh -c 'a | b | c'`, or one command directly. A shell forks once a command."""
         if len(pipeline) == 1:
             argv, names = pipeline[0], [pipeline[0][0]]
@@ -221,7 +228,7 @@ class Agent:
             await child.wait()
             raise
         finally:
-            self.ledger.time("tool", start)
+            self.ledger.time(kind, start)
         self.ledger.tools_failed += child.returncode != 0
 
     async def use_tools(self):
@@ -233,6 +240,8 @@ class Agent:
         )
         for n in range(self.args.tools):
             await self.run_tool(kinds[(self.steps + n) % len(kinds)])
+        if self.args.tool_wait_ms > 0:  # as one that asks a service itself
+            await self.run_tool([["sleep", f"{self.vary(self.args.tool_wait_ms) / 1000:.4f}"]], "tool_wait")
 
     def allocate(self):
         if self.args.alloc_mib > 0:
@@ -292,6 +301,7 @@ class Agent:
         await self.use_threads()
         await self.sleep()
         self.ledger.time("step", start)
+        self.ledger.rss.append(resident_bytes())
         self.steps += 1
 
     async def work(self):
@@ -379,6 +389,7 @@ def parse_args():
     option("--cache-gets", type=count, default=10, help="a step")
     option("--tools", type=count, default=2, help="tool runs a step: grep, and pipelines of sh, grep, sort, head, wc")
     option("--tool-lines", type=count, default=5000, help="lines of the file that the tools work on")
+    option("--tool-wait-ms", type=amount, default=0, help="one more tool a step, which waits that long (0: none)")
     option("--alloc-mib", type=amount, default=4, help="a step; three steps' worth is kept")
     option("--cpu-ms", type=amount, default=20, help="CPU time a step")
     option("--sleep-ms", type=amount, default=30, help="a step")
@@ -407,6 +418,7 @@ def result(agent, loop, interrupted, start_ns):
         "cpu_user_s": {who: u.ru_utime for who, u in usage.items()},
         "cpu_system_s": {who: u.ru_stime for who, u in usage.items()},
         "faults_minor": {who: u.ru_minflt for who, u in usage.items()},
+        "rss_bytes": {"mean": sum(ledger.rss) / max(1, len(ledger.rss)), "peak": resident_bytes("VmHWM")},
     }
 
 
