@@ -193,6 +193,10 @@ static int row_compare(struct work *w, struct comparison *row, struct figure f[2
 	err = change_spread(w, row, f, s, beyond ? SAMPLES_FEW : SAMPLES_STABLE, absolute, variance, freedom);
 	if (!err && !row->why && beyond && !is_sure(change, *variance, *freedom))
 		err = change_spread(w, row, f, s, SAMPLES, absolute, variance, freedom);
+	if (row->why && !beyond) { /* how it varies was asked for what could have been seen only */
+		row->verdict = VERDICT_STABLE;
+		row->why = NULL;
+	}
 	return err || row->why || !beyond ? err : row_judge(w, row, f, change, absolute);
 }
 

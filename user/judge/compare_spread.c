@@ -101,14 +101,14 @@ static int draws(const struct figure *f)
 /* What the samples so far say. 0 or -ENOMEM. */
 static int spread_known(const struct figure *f, bool absolute, struct spread *s)
 {
-	double n = draws(f);
+	double n = draws(f), later = columns_later(f);
 	_cleanup_free_ float *weight = NULL;
 
 	s->known = s->samples > 1 && s->with_data >= KNOWN_MIN * s->samples;
 	if (!s->known)
 		return 0;
 	s->variance = s->squares / (s->with_data - 1) * n / (n - 1); /* of n values the variance comes out too small by that */
-	s->variance *= (double)f->columns_full / columns_later(f); /* the start varies, too: as much as others do */
+	s->variance *= f->columns_full / fmax(later, 1); /* the start varies, too: as much as others do */
 	if (f->runs_full == 1 && f->runs == 1) {
 		if (isnan(s->alike)) {
 			weight = calloc((size_t)f->stride + 1, sizeof(*weight));
