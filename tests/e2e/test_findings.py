@@ -37,7 +37,6 @@ class Fault:
     also: dict = field(default_factory=dict)  # other names of the same fault, with the reason
     group: str = "quiet"  # programs that are watched together; "": it computes, and is watched by itself, faulty and healthy one after the other
     waits: str = "apart"  # for a CPU: see WAITS
-    timers: bool = False  # where CPUs are scarce, wake-ups come late, and not all are regular
     probes: str = ""  # beyond the usual ones
     quota: float = 0  # of a CPU, that the faulty one has
 
@@ -83,8 +82,8 @@ TABLE = [
     Fault("serial.js", "serial-calls", group="calls"),
     Fault("smallwrites.py", "small-writes", group="calls"),
     Fault("smallwrites.js", "small-writes", group="calls"),
-    Fault("polling.py", "polling", cost="cpu_s", group="", timers=True),
-    Fault("polling.js", "polling", cost="cpu_s", group="", timers=True),
+    Fault("polling.py", "polling", cost="cpu_s", group=""),
+    Fault("polling.js", "polling", cost="cpu_s", group=""),
     Fault("launches.py", "tools-launched-often", group="calls"),
     Fault("failing.py", "tools-failing", cost="", group="calls"),
     Fault("retries.py", "tools-failing", group="calls"),
@@ -229,7 +228,7 @@ def test_fault(watched, fault):
     cost = found["cost_per_minute"][fault.cost] / 60 * seen.seconds[fault.program, "faulty"]
     saved = fault.saved(said)
     print(f"{fault.program}: costs {cost:.3g}, {saved:.3g} saved ({fault.cost})")
-    assert seen.busy and fault.timers or cost == pytest.approx(saved, rel=COST), (found, said)
+    assert cost == pytest.approx(saved, rel=COST), (found, said)
 
 
 @pytest.mark.parametrize("fault", [f for n, f in enumerate(TABLE) if not f.group or f.together()[0] is f], ids=lambda f: f.group or f.program)
