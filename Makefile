@@ -153,7 +153,7 @@ test: ## install what the tests need, build, run all of them
 	$(Q)$(MAKE) --no-print-directory all unit live readers
 	$(Q)tests/run
 
-test-kernels: ## run the live tests on other kernels under QEMU (KERNELS="6.1 newest": on these)
+test-kernels: ## run the live tests on other kernels under QEMU (KERNELS="6.1 newest": on these; ONLY="test_sched,test_heap*": these)
 	$(Q)tools/install-deps kernels
 	$(Q)$(MAKE) --no-print-directory all live
 	$(Q)tests/kernels/run $(KERNELS)
