@@ -318,6 +318,14 @@ static int nothing_found(pid_t pid, bool linked, bool any, char *why, size_t why
 	return -ENOENT;
 }
 
+/* False: it has run another one since p was read. */
+static bool program_same(pid_t pid, const struct program *p)
+{
+	struct program now;
+
+	return program_read(pid, &now) && now.headers == p->headers && now.headers_len == p->headers_len && now.dynamic == p->dynamic && now.linked == p->linked;
+}
+
 int allocator_find(pid_t pid, struct allocator *ret, char *why, size_t why_len)
 {
 	_cleanup_free_ struct mapped_file *files = calloc(FILES_MAX, sizeof(*files));
@@ -349,9 +357,9 @@ int allocator_find(pid_t pid, struct allocator *ret, char *why, size_t why_len)
 	} else if (n > 1) {
 		n = 1; /* the program itself; a library that it loads by its own means is none that its calls go to */
 	}
-	if (search(pid, files, n, ret, &any))
-		return nothing_found(pid, p.linked, any, why, why_len);
-	return 0;
+	if (!search(pid, files, n, ret, &any))
+		return 0;
+	return program_same(pid, &p) ? nothing_found(pid, p.linked, any, why, why_len) : -EAGAIN;
 }
 
 static bool is_own(const struct allocator *a, const struct mapped_file *m)

@@ -50,7 +50,7 @@ struct allocator {
 	struct alloc_site sites[ALLOC_FN_COUNT]; /* one place a function: an alias of another one is left out */
 };
 
-/* Finds it. 0; -ESRCH: the process is gone; -EAGAIN: it has not mapped its libraries yet; -ENOENT: no symbols (why: in which file); -ENOTSUP: a
+/* Finds it. 0; -ESRCH: the process is gone; -EAGAIN: it has not mapped its libraries yet, or runs another program now; -ENOENT: no symbols (why: in which file); -ENOTSUP: a
  * 32-bit process, or another machine's (why). */
 int allocator_find(pid_t pid, struct allocator *ret, char *why, size_t why_len);
 /* Whether a library has come into the process that has another malloc, which programs reach only by asking for it by hand (dlsym), so that it is not observed: looked
